@@ -1,0 +1,11 @@
+/* rank_avx512.c -- chains of rank-one updates (rank_body.h) with vectors of 64 bytes. */
+#include "parts.h"
+
+#define WOQ_VEC_BYTES 64
+#define WOQ_RANK_NAME rank_sub
+#include "rank_body.h"
+
+const struct woq_kernels woq_rank_avx512 = {
+    .rank_sub_f32 = rank_sub_f32,
+    .rank_sub_f64 = rank_sub_f64,
+};

@@ -1,0 +1,108 @@
+/* decoder.h -- forward of a table-driven decoder in f32, windows x blocks (models.md 5, 6).
+ *
+ * A batch of windows goes through one block after another, so that memory is one block and the
+ * activations. All work is cut into pieces whose borders depend on the shape alone, never on the
+ * number of threads, so results are bit-identical for any WOQ_THREADS (with one BLAS core type). */
+#ifndef WOQ_DECODER_H
+#define WOQ_DECODER_H
+#include <woq/arch.h>
+#include <woq/frame.h>
+
+/* Weights of one block as f32 [out][in]; biases NULL if absent. Owned by the struct. Linears of one
+ * group (q,k,v; gate,up) lie in one buffer, one below the other, when woq_block_take filled them.
+ */
+struct woq_block {
+    size_t index;
+    const float *w[WOQ_N_ROLES];
+    const float *bias[WOQ_N_ROLES];
+    struct woq_buf bufs[WOQ_N_ROLES], bias_bufs[WOQ_N_ROLES];
+};
+
+struct woq_decoder; /* config, rope tables, scratch */
+/* max_ctx: the longest window of later calls, in tokens. */
+int woq_decoder_open(struct woq_decoder **d, const struct woq_config *c, size_t max_ctx,
+                     struct woq_error *err);
+void woq_decoder_close(struct woq_decoder *d); /* NULL is fine */
+/* For a decoder that is used inside one item of a parallel call: scratch of one thread only. */
+void woq_decoder_serial(struct woq_decoder *d);
+
+/* Takes a TENS or QTEN frame of a block (dequantized, converted, checked: role, block, shape,
+ * finite values). A bias that the config does not have is accepted when it is all zero. */
+int woq_block_take(struct woq_block *b, const struct woq_config *c, const struct woq_frame *f,
+                   struct woq_error *err);
+/* Every tensor there? Names the first that is missing. */
+int woq_block_check(const struct woq_block *b, const struct woq_config *c, struct woq_error *err);
+void woq_block_clear(struct woq_block *b); /* ready for the next block, keeps buffers */
+void woq_block_release(struct woq_block *b);
+/* Any weight frame (TENS, QTEN) as f32 into dst, of this shape (1-D: {n, 1}), all values finite. */
+int woq_tensor_read(float *dst, const struct woq_frame *f, unsigned n_dims, const uint64_t shape[2],
+                    struct woq_error *err);
+/* x [n_tokens][hidden]: rows of the embedding frame (TENS or QTEN, shape checked) for ids, which
+ * are checked against its rows. */
+int woq_embed(float *x, const struct woq_config *c, const struct woq_frame *f, const uint32_t *ids,
+              size_t n_tokens, struct woq_error *err);
+/* A tensor that no row uses and every reader may drop ("...rotary_emb.inv_freq"). */
+bool woq_name_is_ignorable(const char *name);
+
+/* x [n_windows][ctx][hidden] in place through the block. `tap` (may be NULL) sees the input of each
+ * linear group before it is used: group name, rows = tokens, width = in features; once per group
+ * for all tokens of the batch, in order, in calls of whole chunks (GPTQ calibration builds on it:
+ * it may exchange the group's weights in `b` before they are used). With a tap, scratch is tokens x
+ * (max(hidden, heads x head_dim) + (heads + 2 kv_heads) x head_dim + inter) x 4 bytes; without,
+ * that of a few chunks per thread. Fails if an activation becomes NaN or infinite. */
+struct woq_tap {
+    int (*input)(void *ctx, const char *group, const float *x, size_t n_tokens, size_t width,
+                 size_t token0, struct woq_error *err);
+    void *ctx;
+};
+int woq_block_forward(struct woq_decoder *d, const struct woq_block *b, float *x, size_t n_windows,
+                      size_t ctx, const struct woq_tap *tap, struct woq_error *err);
+
+/* Final norm and head; borrowed. */
+struct woq_head {
+    const float *norm;   /* [hidden] */
+    const float *weight; /* [n_vocab][hidden] */
+    const float *bias;   /* [n_vocab] or NULL */
+    size_t n_vocab;
+};
+/* Logits [n_tokens][n_vocab] of final hidden states x [n_tokens][hidden]. */
+int woq_head_logits(struct woq_decoder *d, float *logits, const float *x, size_t n_tokens,
+                    const struct woq_head *head, struct woq_error *err);
+
+/* What one position predicts, without a matrix of logits in memory. */
+struct woq_score {
+    double nll;      /* -log p(target), nats */
+    uint32_t argmax; /* lowest id of the largest logit */
+    double kl;       /* KL(reference || model), nats; with a reference only */
+    double ref_nll;
+    uint32_t ref_argmax;
+};
+/* scores[i] for x[i], targets[i]. ref (NULL if none): the final states of another model with its
+ * own head over the same vocabulary; its hidden size may differ. */
+struct woq_reference {
+    struct woq_decoder *d;
+    const float *x;
+    const struct woq_head *head;
+};
+int woq_head_score(struct woq_decoder *d, struct woq_score *scores, const float *x,
+                   const uint32_t *targets, size_t n_tokens, const struct woq_head *head,
+                   const struct woq_reference *ref, struct woq_error *err);
+
+/* Floating-point operations of a forward: linears, attention (causal half), head. */
+double woq_forward_flops(const struct woq_config *c, size_t n_windows, size_t ctx,
+                         size_t n_logit_rows, size_t n_vocab);
+
+/* --- one sequence, token by token, with all blocks in memory (generation) --- */
+struct woq_sequence; /* key and value cache */
+int woq_sequence_open(struct woq_sequence **s, const struct woq_config *c, size_t max_tokens,
+                      struct woq_error *err);
+void woq_sequence_close(struct woq_sequence *s);
+/* Final states of n new tokens, x [n][hidden] in place (embeddings on entry), at the positions that
+ * follow those seen so far. blocks: n_layers of them. */
+int woq_sequence_forward(struct woq_sequence *s, const struct woq_block *blocks, float *x, size_t n,
+                         struct woq_error *err);
+/* Logits [n_vocab] of one state. */
+int woq_sequence_logits(struct woq_sequence *s, float *logits, const float *x,
+                        const struct woq_head *head, struct woq_error *err);
+
+#endif

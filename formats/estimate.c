@@ -1,0 +1,88 @@
+/* estimate.c -- sizes of packed tensors by format (formats.md 3.2, 4a). */
+#include <formats/estimate.h>
+
+#include <string.h>
+#include <woq/arch.h>
+#include <woq/quant.h>
+
+/* Rules as woq-scheme applies them: later ones win, key by key. */
+static int scheme_of(struct woq_scheme *s, const struct woq_json *options,
+                     const struct woq_list *rules, const char *name, struct woq_error *err)
+{
+    struct woq_json *quant = woq_json_copy(options);
+    int rc = WOQ_OK;
+
+    if (!quant)
+        return woq_fail_nomem(err, 1 << 10);
+    for (size_t i = 0; i < rules->n && !rc; i++) {
+        char text[1024], *rest = NULL;
+
+        if (strlen(rules->items[i]) >= sizeof text) {
+            rc = woq_fail(err, WOQ_EUSAGE, NULL, "--rule: longer than %zu bytes", sizeof text - 1);
+            break;
+        }
+        memcpy(text, rules->items[i], strlen(rules->items[i]) + 1);
+        const char *glob = strtok_r(text, " ", &rest);
+        if (!glob || !woq_name_match(name, glob))
+            continue;
+        for (char *kv = strtok_r(NULL, " ", &rest); kv && !rc; kv = strtok_r(NULL, " ", &rest))
+            rc = woq_scheme_set(quant, kv, err);
+    }
+    woq_scheme_init(s);
+    if (!rc)
+        rc = woq_scheme_from_json(s, quant, err);
+    woq_json_free(quant);
+    return rc;
+}
+
+/* Words of 32 bits hold the codes of 32 / bits values; 3-bit codes run over three words for 32. */
+static uint64_t packed_bytes(const char *format, const struct woq_scheme *s, uint64_t rows,
+                             uint64_t cols)
+{
+    const uint64_t n = rows * cols, bits = (uint64_t)s->bits;
+    const uint64_t groups = woq_scheme_groups(s, (size_t)cols);
+
+    if (strcmp(format, "gguf") == 0) /* per 32 weights: f16 scale, f16 minimum where asymmetric */
+        return n / 32 * (4 * bits + (s->sym ? 2 : 4));
+    if (strcmp(format, "gptq") == 0)
+        return n * bits / 8 + groups * rows * 2 + groups * ((rows * bits + 31) / 32 * 4) + 4 * cols;
+    return n * 2;
+}
+
+int woq_estimate_init(struct woq_estimate *e, const struct woq_source *source,
+                      const struct woq_json *options, const struct woq_list *rules,
+                      const char *format, struct woq_error *err)
+{
+    const struct woq_arch *arch = woq_arch_find(source->config, err);
+
+    memset(e, 0, sizeof *e);
+    if (!arch)
+        return WOQ_EUNSUPPORTED;
+    for (size_t i = 0; i < source->n_items; i++) {
+        const struct woq_item *item = &source->items[i];
+        struct woq_scheme s;
+        uint64_t n = 1;
+        long block;
+        bool bias;
+        int rc;
+
+        for (unsigned d = 0; d < item->n_dims; d++)
+            n *= item->shape[d];
+        e->n_weights += n;
+        e->source_bytes += item->file_bytes;
+        if (n * 4 > e->largest_f32_bytes)
+            e->largest_f32_bytes = n * 4;
+        if ((rc = scheme_of(&s, options, rules, item->name, err)) < 0)
+            return rc;
+        const enum woq_role role = woq_arch_role(arch, item->name, &block, &bias);
+        if (!woq_role_is_linear(role) || bias || item->n_dims != 2 || woq_scheme_is_float(&s)) {
+            e->bytes += n * 2;
+            continue;
+        }
+        const uint64_t bytes = packed_bytes(format, &s, item->shape[0], item->shape[1]);
+        e->n_quantized += n;
+        e->quantized_bytes += bytes;
+        e->bytes += bytes;
+    }
+    return WOQ_OK;
+}

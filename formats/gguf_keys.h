@@ -1,0 +1,26 @@
+/* gguf_keys.h -- the key-value section of a GGUF file from config.json and tokenizer files
+ * (formats.md 3.4, 3.6), with exactly the value types that llama.cpp asks for. */
+#ifndef WOQ_GGUF_KEYS_H
+#define WOQ_GGUF_KEYS_H
+#include <woq/arch.h>
+#include <woq/frame.h>
+#include <woq/util.h>
+
+struct woq_gguf_keys {
+    struct woq_str text; /* the entries, one after another */
+    uint64_t n;
+    size_t file_type_at; /* byte of general.file_type's value, known only at the end */
+    size_t n_tokens;     /* 0: written without a vocabulary */
+    bool oom;
+};
+
+/* `name`: general.name. Refuses what GGUF cannot say (rope scalings, windows of some blocks). */
+int woq_gguf_keys_init(struct woq_gguf_keys *k, const struct woq_config *c,
+                       const struct woq_json *config, const struct woq_frame *modl,
+                       const char *name, struct woq_error *err);
+void woq_gguf_keys_release(struct woq_gguf_keys *k); /* accepts a zeroed struct */
+
+/* rope_freqs.weight of llama3 scaling: n_rot / 2 divisors (formats.md 3.4). */
+void woq_gguf_rope_freqs(float *dst, const struct woq_config *c);
+
+#endif

@@ -1,0 +1,124 @@
+/* gguf_tokenizer.c -- see gguf_tokenizer.h; what the keys mean is gguf_vocab.c's business. */
+#include "gguf_tokenizer.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gguf_vocab.h"
+
+/* A string array as NUL-terminated strings in one block, which *list begins; free(*list). */
+static int take_list(char ***list, size_t *n, const struct woq_gguf_kv *kv, struct woq_error *err)
+{
+    size_t bytes, head, at = 0, len;
+    const char *s;
+
+    *list = NULL;
+    *n = 0;
+    if (!kv)
+        return WOQ_OK;
+    if (kv->kind != WOQ_GGUF_STRING || !kv->is_array)
+        return woq_fail(err, WOQ_EDATA, NULL, "key '%s' is no array of strings", kv->key);
+    /* Each length word of 8 bytes leaves room for a NUL. */
+    if (!woq_mul_size((size_t)kv->n, sizeof **list, &head) ||
+        !woq_add_size(head, kv->bytes, &bytes))
+        return woq_fail_nomem(err, SIZE_MAX);
+    if (!(*list = malloc(bytes + 1)))
+        return woq_fail_nomem(err, bytes);
+    char *text = (char *)*list + head;
+    while (woq_gguf_next_string(kv, &at, &s, &len)) {
+        if (memchr(s, 0, len)) {
+            free(*list);
+            *list = NULL;
+            return woq_fail(err, WOQ_EDATA, NULL, "key '%s': string %zu holds a NUL byte", kv->key,
+                            *n);
+        }
+        (*list)[(*n)++] = text;
+        memcpy(text, s, len);
+        text[len] = '\0';
+        text += len + 1;
+    }
+    return WOQ_OK;
+}
+
+static int take_types(struct woq_gguf_vocab *v, const struct woq_gguf_kv *kv, struct woq_error *err)
+{
+    int64_t x;
+
+    if (!kv)
+        return WOQ_OK;
+    if (kv->n != v->n)
+        return woq_fail(err, WOQ_EDATA, NULL, "%" PRIu64 " token types for %zu tokens", kv->n,
+                        v->n);
+    if (!(v->types = calloc(v->n + 1, sizeof *v->types)))
+        return woq_fail_nomem(err, v->n * sizeof *v->types);
+    for (size_t i = 0; i < v->n; i++) {
+        if (!woq_gguf_i64(kv, i, &x) || x < 0 || x > INT32_MAX)
+            return woq_fail(err, WOQ_EDATA, NULL, "the type of token %zu is no small number", i);
+        v->types[i] = (int32_t)x;
+    }
+    return WOQ_OK;
+}
+
+static long id_of(const struct woq_gguf *g, const char *key)
+{
+    uint64_t id;
+
+    return woq_gguf_u64(woq_gguf_get(g, key), 0, &id) && id <= INT32_MAX ? (long)id : -1;
+}
+
+static int flag_of(const struct woq_gguf *g, const char *key)
+{
+    bool on;
+
+    return woq_gguf_bool(woq_gguf_get(g, key), &on) ? on : -1;
+}
+
+/* Malloc'ed text of a string key, NULL if absent. */
+static int take_text(char **out, const struct woq_gguf *g, const char *key, struct woq_error *err)
+{
+    const char *s;
+    size_t len;
+
+    *out = NULL;
+    if (!woq_gguf_string(woq_gguf_get(g, key), &s, &len))
+        return WOQ_OK;
+    if (!(*out = strndup(s, len)))
+        return woq_fail_nomem(err, len);
+    return WOQ_OK;
+}
+
+int woq_gguf_tokenizer(const struct woq_gguf *g, struct woq_str *tokenizer,
+                       struct woq_str *tokenizer_config, struct woq_error *err)
+{
+    struct woq_gguf_vocab v = { .bos = id_of(g, "tokenizer.ggml.bos_token_id"),
+                                .eos = id_of(g, "tokenizer.ggml.eos_token_id"),
+                                .unk = id_of(g, "tokenizer.ggml.unknown_token_id"),
+                                .pad = id_of(g, "tokenizer.ggml.padding_token_id"),
+                                .add_bos = flag_of(g, "tokenizer.ggml.add_bos_token"),
+                                .add_eos = flag_of(g, "tokenizer.ggml.add_eos_token") };
+    char *model = NULL, *pre = NULL;
+    int rc;
+
+    if (!woq_gguf_get(g, "tokenizer.ggml.tokens"))
+        return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "the file has no vocabulary");
+    if ((rc = take_text(&model, g, "tokenizer.ggml.model", err)) == WOQ_OK &&
+        (rc = take_text(&pre, g, "tokenizer.ggml.pre", err)) == WOQ_OK &&
+        (rc = take_text(&v.chat_template, g, "tokenizer.chat_template", err)) == WOQ_OK &&
+        (rc = take_list(&v.tokens, &v.n, woq_gguf_get(g, "tokenizer.ggml.tokens"), err)) ==
+            WOQ_OK &&
+        (rc = take_list(&v.merges, &v.n_merges, woq_gguf_get(g, "tokenizer.ggml.merges"), err)) ==
+            WOQ_OK &&
+        (rc = take_types(&v, woq_gguf_get(g, "tokenizer.ggml.token_type"), err)) == WOQ_OK) {
+        v.model = model;
+        v.pre = pre;
+        rc = woq_gguf_vocab_to_json(&v, tokenizer, tokenizer_config, err);
+    }
+    free(v.tokens);
+    free(v.merges);
+    free(v.types);
+    free(v.chat_template);
+    free(model);
+    free(pre);
+    return rc;
+}

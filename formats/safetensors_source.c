@@ -1,0 +1,58 @@
+/* safetensors_source.c -- a source of float tensors that lie in safetensors: each goes to the
+ * stream straight from the mapping. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "source.h"
+
+struct state {
+    size_t last; /* item loaded last, or SIZE_MAX */
+};
+
+static int load(struct woq_source *s, size_t item, struct woq_frame *f, struct woq_error *err)
+{
+    struct state *state = s->priv;
+    const struct woq_st_tensor *t = &s->st.tensors[item];
+
+    if (state->last != SIZE_MAX)
+        woq_source_done(s, s->st.tensors[state->last].data, s->st.tensors[state->last].bytes);
+    state->last = item;
+    woq_source_ahead(s, t->data, t->bytes);
+    woq_frame_begin(f, "TENS");
+    woq_json_set_str(woq_frame_edit(f), "name", t->name);
+    return woq_frame_add_lent(f, "data", t->dtype, t->n_dims, t->shape, t->data, err);
+}
+
+static void close_state(struct woq_source *s)
+{
+    free(s->priv);
+    s->priv = NULL;
+}
+
+int woq_safetensors_source_init(struct woq_source *s, struct woq_error *err)
+{
+    struct state *state = calloc(1, sizeof *state);
+
+    if (!state)
+        return woq_fail_nomem(err, sizeof *state);
+    state->last = SIZE_MAX;
+    s->priv = state;
+    s->close = close_state;
+    s->load = load;
+    s->format = "safetensors";
+    /* Item i is tensor i. */
+    for (size_t i = 0; i < s->st.n_tensors; i++) {
+        const struct woq_st_tensor *t = &s->st.tensors[i];
+        struct woq_item *item = woq_source_add(s, t->name, err);
+
+        if (!item)
+            return WOQ_ENOMEM;
+        item->dtype = t->dtype;
+        item->n_dims = t->n_dims;
+        memcpy(item->shape, t->shape, sizeof t->shape);
+        snprintf(item->stored, sizeof item->stored, "%s", t->stored);
+        item->file_bytes = t->bytes;
+    }
+    return WOQ_OK;
+}

@@ -1,0 +1,233 @@
+/* sink.c -- what all formats share: order, completeness, disk space, the final name. */
+#include <formats/sink.h>
+
+#include <formats/fingerprint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A model may not replace itself, nor a copy of itself. */
+static int check_source(const struct woq_sink *s, struct woq_error *err)
+{
+    struct woq_json *there;
+    bool same;
+
+    if (!s->opts.force || !s->head)
+        return WOQ_OK;
+    there = woq_fingerprints(s->opts.path);
+    same = woq_fingerprints_meet(woq_json_get(s->head, "source"), there);
+    woq_json_free(there);
+    if (same)
+        return woq_fail(err, WOQ_EUSAGE, "choose another name for --out",
+                        "'%s' is the model that is being read, or a copy of it", s->opts.path);
+    return WOQ_OK;
+}
+
+int woq_sink_open(struct woq_sink *s, const struct woq_sink_opts *opts, const struct woq_json *head,
+                  struct woq_error *err)
+{
+    int rc;
+
+    memset(s, 0, sizeof *s);
+    s->opts = *opts;
+    s->report.format = opts->format;
+    s->ops = !strcmp(opts->format, "gguf") ? &woq_gguf_sink : &woq_folder_sink;
+    if (head && !(s->head = woq_json_copy(head)))
+        return woq_fail_nomem(err, 1 << 10);
+    rc = check_source(s, err);
+    if (rc == WOQ_OK)
+        rc = woq_out_open(&s->out, opts->path, s->ops->is_folder, opts->force, err);
+    return rc == WOQ_OK ? s->ops->open(s, err) : rc;
+}
+
+static int need_space(const struct woq_sink *s, double bytes, struct woq_error *err)
+{
+    const uint64_t has = woq_out_free_bytes(&s->out);
+
+    if (bytes <= (double)has)
+        return WOQ_OK;
+    return woq_fail(err, WOQ_ESYS, "make room, or choose another place with --out",
+                    "not enough space for '%s': at least %.1f MB more are needed, %.1f MB are free",
+                    s->opts.path, bytes / 1e6, (double)has / 1e6);
+}
+
+/* The least that the model can take: what is written may be more, but refusing early must be right.
+ */
+static int check_space_before(const struct woq_sink *s, struct woq_error *err)
+{
+    const bool gguf = s->ops == &woq_gguf_sink, gptq = !strcmp(s->opts.format, "gptq");
+    const double linear_bits = gptq ? 2 : gguf ? 4.5 : 16, other_bits = gguf ? 4.5 : 16;
+    double bits = 0;
+
+    for (int r = 1; r < WOQ_N_ROLES && s->shape.arch; r++) {
+        const enum woq_role role = (enum woq_role)r;
+        uint64_t shape[2] = { 1, 1 };
+        unsigned n_dims;
+        const bool in_block =
+            role != WOQ_ROLE_EMBED && role != WOQ_ROLE_FINAL_NORM && role != WOQ_ROLE_HEAD;
+        if (role == WOQ_ROLE_HEAD || !woq_arch_shape(&s->shape, role, false, &n_dims, shape))
+            continue;
+        bits += (double)shape[0] * (n_dims > 1 ? (double)shape[1] : 1) *
+                (in_block ? (double)s->shape.n_layers : 1) *
+                (woq_role_is_linear(role) ? linear_bits : other_bits);
+    }
+    return need_space(s, bits / 8, err);
+}
+
+/* After each block: at least the smallest block so far for each that is still to come. */
+static int check_space_now(struct woq_sink *s, struct woq_error *err)
+{
+    const uint64_t bytes = s->report.tensor_bytes - s->block_start;
+
+    if (s->blocks_done++ == 0 || bytes < s->smallest_block)
+        s->smallest_block = bytes;
+    if (!s->shape.arch || s->blocks_done >= s->shape.n_layers)
+        return WOQ_OK;
+    return need_space(s, (double)s->smallest_block * (double)(s->shape.n_layers - s->blocks_done),
+                      err);
+}
+
+static int take_model(struct woq_sink *s, const struct woq_frame *f, struct woq_error *err)
+{
+    const struct woq_array *a;
+    struct woq_error ignored = { 0 };
+    int rc;
+
+    if (s->config)
+        return woq_fail(err, WOQ_EDATA, "look for it with woq-ls", "a second MODL frame");
+    rc = woq_frame_want(f, "config.json", WOQ_U8, 1, &a, err);
+    if (rc == WOQ_OK)
+        rc = woq_json_parse(&s->config, a->data, a->bytes, err);
+    if (rc)
+        return rc;
+    if (woq_json_type(s->config) != WOQ_JOBJECT)
+        return woq_fail(err, WOQ_EDATA, NULL, "config.json is no JSON object");
+    /* Folders are copied even for architectures that we cannot run; GGUF asks for more itself. */
+    if (woq_config_init(&s->shape, s->config, &ignored) != WOQ_OK)
+        s->shape.arch = NULL;
+    s->seen = calloc(s->shape.arch ? s->shape.n_layers + 1 : 1, sizeof *s->seen);
+    if (!s->seen)
+        return woq_fail_nomem(err, s->shape.n_layers * sizeof *s->seen);
+    rc = check_space_before(s, err);
+    return rc == WOQ_OK ? s->ops->model(s, f, err) : rc;
+}
+
+/* Tied weights are stored once. */
+static bool is_tied_head(const struct woq_sink *s, const struct woq_frame *f, enum woq_role role)
+{
+    const bool tied =
+        s->shape.arch ? s->shape.tie : woq_json_get_bool(s->config, "tie_word_embeddings", false);
+
+    return tied && (role == WOQ_ROLE_HEAD || !strcmp(woq_frame_name(f), "lm_head.weight"));
+}
+
+static int mark_seen(struct woq_sink *s, enum woq_role role, long block, bool bias,
+                     const char *name, struct woq_error *err)
+{
+    const uint32_t bit = (uint32_t)1 << (2 * (unsigned)role + bias);
+    const size_t at = block < 0 ? s->shape.n_layers : (size_t)block;
+
+    if (block >= 0 && at >= s->shape.n_layers)
+        return woq_fail(err, WOQ_EDATA, "the stream and its config.json do not belong together",
+                        "tensor '%s' is of block %ld, but config.json says %zu blocks", name, block,
+                        s->shape.n_layers);
+    if (s->seen[at] & bit)
+        return woq_fail(err, WOQ_EDATA, "look for it with woq-ls", "tensor '%s' came twice", name);
+    s->seen[at] |= bit;
+    return WOQ_OK;
+}
+
+static int take_tensor(struct woq_sink *s, const struct woq_frame *f, struct woq_error *err)
+{
+    const char *name = woq_frame_name(f);
+    enum woq_role role = WOQ_ROLE_NONE;
+    bool bias = false;
+    long block = -1;
+    int rc = WOQ_OK;
+
+    if (!s->config)
+        return woq_fail(err, WOQ_EDATA, "start the pipe with woq-extract",
+                        "a tensor without a MODL frame before it: there is no config.json");
+    if (!*name)
+        return woq_fail(err, WOQ_EDATA, NULL, "a tensor without a name");
+    if (s->shape.arch) {
+        role = woq_arch_role(s->shape.arch, name, &block, &bias);
+        if (role != WOQ_ROLE_NONE)
+            rc = mark_seen(s, role, block, bias, name, err);
+    } else {
+        role = woq_role_from_name(woq_json_get_str(f->meta, "role"));
+    }
+    if (rc)
+        return rc;
+    if (is_tied_head(s, f, role)) {
+        if (woq_frame_is(f, "QTEN"))
+            return woq_fail(err, WOQ_ETYPE, "leave the head alone: woq-scheme --set 'lm_head ...'",
+                            "'%s' is quantized, but config.json ties it to the embedding", name);
+        return WOQ_OK;
+    }
+    rc = s->ops->tensor(s, f, role, err);
+    return rc < 0 && err && !err->where[0] ? woq_error_at(err, "'%s'", name) : rc;
+}
+
+int woq_sink_put(struct woq_sink *s, const struct woq_frame *f, struct woq_error *err)
+{
+    if (woq_frame_is(f, "TENS") || woq_frame_is(f, "QTEN"))
+        return take_tensor(s, f, err);
+    if (woq_frame_is(f, "MODL"))
+        return take_model(s, f, err);
+    if (woq_frame_is(f, "BLKB")) {
+        s->block_start = s->report.tensor_bytes;
+        return WOQ_OK;
+    }
+    if (woq_frame_is(f, "BLKE"))
+        return check_space_now(s, err);
+    if (f->type[0] >= 'a' && f->type[0] <= 'z')
+        return WOQ_OK; /* statistics and notes end here */
+    return woq_fail(err, WOQ_ETYPE, "see woq-stream(5)", "a %s frame has no place in a checkpoint",
+                    f->type);
+}
+
+/* A model with a hole is worse than none. */
+static int check_complete(const struct woq_sink *s, struct woq_error *err)
+{
+    char name[256];
+
+    if (!s->config)
+        return woq_fail(err, WOQ_EDATA, "start the pipe with woq-extract",
+                        "the stream has no MODL frame");
+    for (size_t b = 0; s->shape.arch && b <= s->shape.n_layers; b++)
+        for (int i = 2; i < 2 * WOQ_N_ROLES; i++) {
+            const enum woq_role role = (enum woq_role)(i / 2);
+            const bool outside = role == WOQ_ROLE_EMBED || role >= WOQ_ROLE_FINAL_NORM;
+            uint64_t shape[2];
+            unsigned n_dims;
+            if (outside != (b == s->shape.n_layers) || (role == WOQ_ROLE_HEAD && s->shape.tie) ||
+                s->seen[b] & (uint32_t)1 << i ||
+                !woq_arch_shape(&s->shape, role, i & 1, &n_dims, shape))
+                continue;
+            woq_arch_name(s->shape.arch, role, b, i & 1, name, sizeof name);
+            return woq_fail(err, WOQ_EDATA, "was the stream cut with woq-head or woq-part?",
+                            "tensor '%s' is missing", name);
+        }
+    return WOQ_OK;
+}
+
+int woq_sink_finish(struct woq_sink *s, struct woq_error *err)
+{
+    int rc = check_complete(s, err);
+
+    if (rc == WOQ_OK)
+        rc = s->ops->finish(s, err);
+    return rc == WOQ_OK ? woq_out_commit(&s->out, err) : rc;
+}
+
+void woq_sink_release(struct woq_sink *s)
+{
+    if (s->ops)
+        s->ops->release(s);
+    woq_out_release(&s->out);
+    woq_json_free(s->head);
+    woq_json_free(s->config);
+    free(s->seen);
+    memset(s, 0, sizeof *s);
+}

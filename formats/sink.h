@@ -1,0 +1,71 @@
+/* sink.h -- a checkpoint being written, whatever its format: the mirror of source.h.
+ *
+ * Frames of a model stream go in, in their order; the result appears under its name when finish
+ * succeeds, and never before. What a format cannot hold is refused by name. */
+#ifndef WOQ_SINK_H
+#define WOQ_SINK_H
+#include <formats/out.h>
+#include <woq/arch.h>
+#include <woq/frame.h>
+#include <woq/quant.h>
+
+struct woq_sink_opts {
+    const char *path;   /* what is to appear: a folder, for gguf a file */
+    const char *format; /* "safetensors" "gptq" "gguf" */
+    const char *dtype;  /* of float tensors in a folder: "keep" "f32" "f16" "bf16"; NULL or "auto":
+                         * keep for safetensors, f16 for gptq */
+    const char *type;   /* gguf, float matrices: "f32" "f16" "q8_0" "q4_0" "q4_1" */
+    const char *embed_type;        /* gguf, embedding and head; NULL or "auto": as type, but q8_0
+                                    * where that is q4_0 or q4_1 */
+    const char *checkpoint_format; /* gptq: "auto" "gptq" "gptq_v2" */
+    uint64_t shard_bytes;
+    bool force;
+};
+
+struct woq_sink_report {
+    const char *format;
+    size_t n_files, n_tensors;
+    uint64_t file_bytes;
+    uint64_t n_weights, tensor_bytes;      /* of all tensors */
+    uint64_t n_quantized, quantized_bytes; /* of quantized ones: codes, scales, zeros, indices */
+};
+
+struct woq_sink;
+/* What a format does; `s->priv` is its own. */
+struct woq_sink_ops {
+    bool is_folder;
+    int (*open)(struct woq_sink *s, struct woq_error *err);
+    int (*model)(struct woq_sink *s, const struct woq_frame *modl, struct woq_error *err);
+    /* TENS or QTEN with its role (WOQ_ROLE_NONE if unknown); counts into s->report. */
+    int (*tensor)(struct woq_sink *s, const struct woq_frame *f, enum woq_role role,
+                  struct woq_error *err);
+    int (*finish)(struct woq_sink *s, struct woq_error *err); /* files complete and synced */
+    void (*release)(struct woq_sink *s);
+};
+
+struct woq_sink {
+    struct woq_sink_opts opts;
+    struct woq_sink_report report;
+    struct woq_out out;
+    const struct woq_sink_ops *ops;
+    void *priv;
+    struct woq_json *head;   /* HEAD of the stream, copied */
+    struct woq_json *config; /* config.json; NULL until MODL came */
+    struct woq_config shape; /* what it says; shape.arch NULL if the architecture is unknown */
+    uint32_t *seen;          /* per block (last: outside) bits of role * 2 + bias */
+    uint64_t block_start, smallest_block;
+    size_t blocks_done;
+};
+
+/* `head` is HEAD's meta (may be NULL). Fails if the name is taken, or is the model that is being
+ * read. */
+int woq_sink_open(struct woq_sink *s, const struct woq_sink_opts *opts, const struct woq_json *head,
+                  struct woq_error *err);
+int woq_sink_put(struct woq_sink *s, const struct woq_frame *f, struct woq_error *err);
+/* Only after TAIL: checks that nothing is missing, then gives the result its name. */
+int woq_sink_finish(struct woq_sink *s, struct woq_error *err);
+void woq_sink_release(struct woq_sink *s); /* without finish: nothing is left. Accepts zeroes. */
+
+extern const struct woq_sink_ops woq_folder_sink, woq_gguf_sink;
+
+#endif

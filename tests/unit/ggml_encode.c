@@ -1,0 +1,230 @@
+/* GGML blocks against the worked examples of formats.md 3.3 and against blocks of the PyPI package
+ * gguf (tests/golden/ggml_encode/make.py), byte for byte; codes of a QTEN against the formulas. */
+#include <formats/ggml_encode.h>
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <woq/util.h>
+
+#include <cmocka.h>
+
+static const enum woq_ggml_out block_types[] = { WOQ_GGML_OUT_Q4_0, WOQ_GGML_OUT_Q4_1,
+                                                 WOQ_GGML_OUT_Q8_0 };
+
+static void hex(char *out, const uint8_t *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sprintf(out + 2 * i, "%02x", b[i]);
+}
+
+static void worked_examples(void **state)
+{
+    static const char *const want[] = {
+        "0034809191a2a2b3b3c4c4d5d5e6e6f7f7f8",
+        "223400c080809191a2a2b3b3c4c4d5d5e6e6f7f7",
+        "082481899199a1a9b1b9c0c8d0d8e0e8f0f8000810182028303840474f575f676f77",
+    };
+    float x[32];
+    uint8_t b[34];
+    char text[80];
+
+    (void)state;
+    for (int i = 0; i < 32; i++)
+        x[i] = (float)(i - 16) / 8;
+    for (size_t t = 0; t < 3; t++) {
+        assert_true(woq_ggml_encode(b, block_types[t], x, 32));
+        hex(text, b, woq_ggml_out_bytes(block_types[t], 32));
+        assert_string_equal(text, want[t]);
+    }
+}
+
+static void golden(void **state)
+{
+    struct woq_error err = { 0 };
+    char *data, path[512];
+    const char *repo = getenv("REPO");
+    uint32_t size[2];
+    size_t bytes, n;
+    const float *x;
+    uint8_t *got;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/tests/golden/ggml_encode/blocks.bin", repo ? repo : ".");
+    if (woq_file_read(path, 0, &data, &bytes, &err) != WOQ_OK)
+        fail_msg("%s", err.what);
+    memcpy(size, data, 8);
+    n = (size_t)size[0] * size[1];
+    x = (const float *)(const void *)(data + 8);
+    const uint8_t *want = (const uint8_t *)(x + n);
+    got = malloc(n * 2);
+    assert_non_null(got);
+    for (size_t t = 0; t < 3; t++) {
+        const size_t row = woq_ggml_out_bytes(block_types[t], size[1]);
+        for (size_t r = 0; r < size[0]; r++) {
+            assert_true(woq_ggml_encode(got + r * row, block_types[t], x + r * size[1], size[1]));
+            if (memcmp(got + r * row, want + r * row, row) != 0)
+                fail_msg("%s: row %zu differs", woq_ggml_out_name(block_types[t]), r);
+        }
+        want += row * size[0];
+    }
+    assert_int_equal((const char *)want - data, bytes);
+    free(got);
+    free(data);
+}
+
+static void refuses_what_is_not_finite(void **state)
+{
+    static const float bad[] = { NAN, INFINITY, -INFINITY, 3e38f };
+    uint8_t b[128];
+    float x[32];
+
+    (void)state;
+    for (size_t k = 0; k < 4; k++) {
+        for (int i = 0; i < 32; i++)
+            x[i] = (float)i;
+        x[7] = bad[k];
+        for (size_t t = 0; t < 3; t++)
+            assert_false(woq_ggml_encode(b, block_types[t], x, 32));
+        assert_false(woq_ggml_encode(b, WOQ_GGML_OUT_F16, x, 32));
+        assert_int_equal(woq_ggml_encode(b, WOQ_GGML_OUT_F32, x, 32), k == 3);
+    }
+}
+
+/* A scale whose reciprocal overflows: every value is 0 in the type, and so are the codes. */
+static void tiny_scales(void **state)
+{
+    uint8_t b[34];
+    float x[32];
+
+    (void)state;
+    for (int i = 0; i < 32; i++)
+        x[i] = i == 3 ? 1e-44f : 0;
+    assert_true(woq_ggml_encode(b, WOQ_GGML_OUT_Q8_0, x, 32));
+    for (size_t i = 0; i < 34; i++)
+        assert_int_equal(b[i], 0);
+    assert_true(woq_ggml_encode(b, WOQ_GGML_OUT_Q4_0, x, 32));
+    for (size_t i = 2; i < 18; i++)
+        assert_int_equal(b[i], 0x88);
+}
+
+static float half(const uint8_t *at)
+{
+    float x;
+    woq_to_f32(&x, at, WOQ_F16, 1);
+    return x;
+}
+
+static void codes_keep_their_grid(void **state)
+{
+    uint8_t codes[2 * 128], b[4 * 34];
+    float scale[2 * 2] = { 0.5f, -0.25f, 2, 0 }, zero[2 * 2] = { 8, 8, 8, 8 };
+    struct woq_qview q = { .n_rows = 2,
+                           .n_cols = 128,
+                           .n_groups = 2,
+                           .group_elems = 64,
+                           .bits = 4,
+                           .group_dim = 1,
+                           .codes = codes,
+                           .scale = scale,
+                           .zero = zero };
+    struct woq_error err = { 0 };
+    enum woq_ggml_out type;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof codes; i++)
+        codes[i] = (uint8_t)(i * 7 % 16);
+    assert_int_equal(woq_ggml_grid(&q, &type, &err), WOQ_OK);
+    assert_int_equal(type, WOQ_GGML_OUT_Q4_0);
+    assert_true(woq_ggml_encode_codes(b, type, &q, 0));
+    for (size_t i = 0; i < 128; i++) {
+        const uint8_t *at = b + i / 32 * 18, byte = at[2 + i % 16];
+        assert_int_equal(byte >> (i % 32 / 16 * 4) & 15, codes[i]);
+        assert_true(half(at) == scale[i / 64]);
+    }
+    zero[1] = 3;
+    assert_int_equal(woq_ggml_grid(&q, &type, &err), WOQ_OK);
+    assert_int_equal(type, WOQ_GGML_OUT_Q4_1);
+    assert_true(woq_ggml_encode_codes(b, type, &q, 0));
+    assert_true(half(b) == 0.5f && half(b + 2) == -4.0f);
+    assert_true(half(b + 40) == -0.25f && half(b + 42) == 0.75f);
+    assert_true(woq_ggml_encode_codes(b, type, &q, 1)); /* the zero scale stays usable */
+    assert_true(half(b + 40) > 0);
+    q.bits = 8;
+    q.zero = NULL;
+    assert_int_equal(woq_ggml_grid(&q, &type, &err), WOQ_OK);
+    assert_int_equal(type, WOQ_GGML_OUT_Q8_0);
+    assert_true(woq_ggml_encode_codes(b, type, &q, 0));
+    for (size_t i = 0; i < 32; i++)
+        assert_int_equal((int8_t)b[2 + i], codes[i] - 128);
+    scale[0] = 70000;
+    assert_false(woq_ggml_encode_codes(b, type, &q, 0));
+}
+
+static void grids_that_do_not_fit(void **state)
+{
+    static const uint8_t codes[64];
+    static const float scale[64] = { 1 }, lut[16] = { 0 };
+    const struct woq_qview good = { .n_rows = 1,
+                                    .n_cols = 64,
+                                    .n_groups = 1,
+                                    .group_elems = 64,
+                                    .bits = 4,
+                                    .group_dim = 1,
+                                    .codes = codes,
+                                    .scale = scale };
+    struct woq_qview bad[6] = { good, good, good, good, good, good };
+    const float zero[1] = { 5 };
+    const int32_t g_idx[64] = { 0 };
+    struct woq_error err = { 0 };
+    enum woq_ggml_out type;
+
+    (void)state;
+    assert_int_equal(woq_ggml_grid(&good, &type, &err), WOQ_OK);
+    bad[0].bits = 3;
+    bad[1].lut = lut;
+    bad[2].group_dim = 0;
+    bad[3].g_idx = g_idx;
+    bad[4].n_groups = 4;
+    bad[4].group_elems = 16;
+    bad[5].bits = 8;
+    bad[5].zero = zero;
+    for (size_t i = 0; i < 6; i++) {
+        memset(&err, 0, sizeof err);
+        assert_int_equal(woq_ggml_grid(&bad[i], &type, &err), WOQ_ETYPE);
+        assert_true(err.what[0] && err.hint[0]);
+    }
+}
+
+static void scales_stay_divisible(void **state)
+{
+    static const float in[] = { 0, -0.0f, 1e-9f, -1e-9f, 1, -65504, 6e-8f };
+    static const uint16_t want[] = { 0x0001, 0x8001, 0x0001, 0x8001, 0x3c00, 0xfbff, 0x0001 };
+    static const float bad[] = { NAN, INFINITY, 65520, -1e6f };
+    uint16_t out[7];
+
+    (void)state;
+    assert_true(woq_scales_to_f16(out, in, 7));
+    for (size_t i = 0; i < 7; i++)
+        assert_int_equal(out[i], want[i]);
+    for (size_t i = 0; i < 4; i++)
+        assert_false(woq_scales_to_f16(out, &bad[i], 1));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(worked_examples),
+        cmocka_unit_test(golden),
+        cmocka_unit_test(refuses_what_is_not_finite),
+        cmocka_unit_test(tiny_scales),
+        cmocka_unit_test(codes_keep_their_grid),
+        cmocka_unit_test(grids_that_do_not_fit),
+        cmocka_unit_test(scales_stay_divisible),
+    };
+    return cmocka_run_group_tests_name("ggml_encode", tests, NULL, NULL);
+}

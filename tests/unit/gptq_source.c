@@ -1,0 +1,243 @@
+/* Reading GPTQ checkpoints: one small valid file, and the same with one thing wrong at a time. */
+#include <formats/source.h>
+
+#include <woq/quant.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char llama[] =
+    "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_size\":64,"
+    "\"intermediate_size\":64,\"num_hidden_layers\":1,\"num_attention_heads\":2,"
+    "\"num_key_value_heads\":2,\"vocab_size\":8,\"rms_norm_eps\":1e-5,\"quantization_config\":%s}";
+#define QUANT "{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":32,\"sym\":%s}"
+
+struct part {
+    const char *name, *dtype;
+    unsigned d0, d1; /* d1 0: one dimension */
+    uint8_t fill;
+};
+
+/* 64 x 32, 4 bits, 2 groups; every code 5, every zero point 7 (stored 6), every scale 1.0. */
+static const struct part good[] = { { "m.g_idx", "I32", 64, 0, 0 },
+                                    { "m.qweight", "I32", 8, 32, 0x55 },
+                                    { "m.qzeros", "I32", 2, 4, 0x66 },
+                                    { "m.scales", "F16", 2, 32, 0 } };
+
+static size_t part_bytes(const struct part *p)
+{
+    return (size_t)p->d0 * (p->d1 ? p->d1 : 1) * (strcmp(p->dtype, "F16") ? 4 : 2);
+}
+
+/* A safetensors file of n parts; `shift` bytes before the data make all of it unaligned. */
+static uint8_t *make(const struct part *parts, size_t n, unsigned shift, size_t *bytes)
+{
+    char header[2048] = "{";
+    uint8_t *file = calloc(1, 1 << 16);
+    size_t at = 1, data = 0;
+    uint64_t len;
+
+    assert_non_null(file);
+    for (size_t i = 0; i < n; i++) {
+        const struct part *p = &parts[i];
+        char shape[32];
+        snprintf(shape, sizeof shape, p->d1 ? "%u,%u" : "%u", p->d0, p->d1);
+        at += (size_t)snprintf(
+            header + at, sizeof header - at,
+            "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}", i ? "," : "",
+            p->name, p->dtype, shape, data, data + part_bytes(p));
+        data += part_bytes(p);
+    }
+    at += (size_t)snprintf(header + at, sizeof header - at, "}");
+    while ((at + shift) % 8)
+        header[at++] = ' ';
+    len = at;
+    memcpy(file, &len, 8);
+    memcpy(file + 8, header, at);
+    *bytes = 8 + at + data;
+    for (size_t i = 0, to = 8 + at; i < n; to += part_bytes(&parts[i++])) {
+        const bool g_idx = strstr(parts[i].name, "g_idx") != NULL;
+        memset(file + to, g_idx && parts[i].fill == 1 ? 0 : parts[i].fill, part_bytes(&parts[i]));
+        for (uint32_t k = 0; k < parts[i].d0 && g_idx; k++)
+            file[to + 4 * k] = (uint8_t)(parts[i].fill == 255 ? 255
+                                         : parts[i].fill      ? k % 2
+                                                              : k / 32);
+        for (size_t k = 0; k < part_bytes(&parts[i]) && strstr(parts[i].name, "scales"); k += 2)
+            memcpy(file + to + k, "\x00\x3c", 2);
+    }
+    return file;
+}
+
+/* Opens; on failure the message must contain `want`. */
+static struct woq_source *open_it(const struct part *parts, size_t n, unsigned shift,
+                                  const char *quant, uint8_t **file, const char *want)
+{
+    struct woq_source *s = NULL;
+    struct woq_error err = { 0 };
+    char config[1024];
+    size_t bytes;
+
+    *file = make(parts, n, shift, &bytes);
+    snprintf(config, sizeof config, llama, quant);
+    const int rc =
+        woq_source_open_mem(&s, "m.safetensors", *file, bytes, config, strlen(config), &err);
+    if (!want && rc != WOQ_OK)
+        fail_msg("%s", err.what);
+    if (want && (rc == WOQ_OK || !strstr(err.what, want)))
+        fail_msg("wanted '%s', found '%s'", want, rc == WOQ_OK ? "(success)" : err.what);
+    return s;
+}
+
+static void expect(const struct part *parts, size_t n, unsigned shift, const char *sym, float zero,
+                   bool has_zero, bool has_g_idx)
+{
+    struct woq_error err = { 0 };
+    struct woq_frame f = { 0 };
+    struct woq_qview q;
+    char quant[256];
+    uint8_t *file;
+    struct woq_source *s;
+
+    snprintf(quant, sizeof quant, QUANT, sym);
+    s = open_it(parts, n, shift, quant, &file, NULL);
+    assert_int_equal(s->n_items, 1);
+    assert_string_equal(s->items[0].name, "m.weight");
+    assert_string_equal(s->items[0].stored, "GPTQ4");
+    if (s->load(s, 0, &f, &err) != WOQ_OK || woq_qview_init(&q, &f, &err) != WOQ_OK)
+        fail_msg("%s", err.what);
+    assert_int_equal(q.n_rows, 32);
+    assert_int_equal(q.n_cols, 64);
+    assert_int_equal(q.n_groups, 2);
+    for (size_t i = 0; i < 32 * 64; i++)
+        assert_int_equal(q.codes[i], 5);
+    for (size_t i = 0; i < 64; i++)
+        assert_true(q.scale[i] == 1.0f && (!q.zero || q.zero[i] == zero));
+    assert_int_equal(q.zero != NULL, has_zero);
+    assert_int_equal(q.g_idx != NULL, has_g_idx);
+    woq_frame_release(&f);
+    woq_source_close(s);
+    free(file);
+}
+
+static void valid(void **state)
+{
+    struct part p[4];
+
+    (void)state;
+    memcpy(p, good, sizeof p);
+    for (unsigned shift = 0; shift < 8; shift++)
+        expect(p, 4, shift, "false", 7, true, false);
+    expect(p + 1, 3, 0, "false", 7, true, false); /* without g_idx */
+    expect(p, 4, 0, "true", 7, true, false);      /* said to be symmetric, but is not */
+    p[2].fill = 0x77;
+    expect(p, 4, 0, "true", 8, false, false);
+    expect(p, 4, 0, "false", 8, true, false);
+    p[2].fill = 0xff; /* 15 + 1 modulo 16, per field */
+    expect(p, 4, 0, "false", 0, true, false);
+}
+
+static void permuted(void **state)
+{
+    struct part p[4];
+
+    (void)state;
+    memcpy(p, good, sizeof p);
+    p[0].fill = 1; /* 0 1 0 1 ... */
+    expect(p, 4, 0, "false", 7, true, true);
+    expect(p, 4, 3, "false", 7, true, true);
+    p[0].fill = 255; /* -1 */
+    uint8_t *file;
+    char quant[256];
+    snprintf(quant, sizeof quant, QUANT, "false");
+    assert_null(open_it(p, 4, 0, quant, &file, "'m.g_idx' 0 is -1, want 0..1"));
+    free(file);
+}
+
+static void wrong(void **state)
+{
+    static const struct {
+        size_t part;
+        struct part is;
+        const char *want;
+    } rows[] = {
+        { 0, { "m.g_idx", "I32", 63, 0, 0 }, "'m.g_idx' has shape [63,1], want [64,1]" },
+        { 0, { "m.g_idx", "F32", 64, 0, 0 }, "'m.g_idx' is F32, want i32" },
+        { 1, { "m.qweight", "I32", 7, 32, 0 }, "not a layout that is read" },
+        { 1, { "m.qweight", "F32", 8, 32, 0 }, "'m.qweight': want I32" },
+        { 1, { "m.qweight", "I32", 8, 33, 0 }, "not a layout that is read" },
+        { 1, { "m.qweight", "I32", 0, 32, 0 }, "not a layout that is read" },
+        { 2, { "m.qzeros", "I32", 2, 5, 0 }, "not a layout that is read" },
+        { 2, { "m.qzeros", "I32", 2, 8, 0 }, "'m.g_idx' has shape [64,1], want [32,1]" },
+        { 2, { "m.qzeros", "I32", 0, 4, 0 }, "has 0 groups of 64 inputs" },
+        { 2, { "m.qzeros", "I32", 3, 4, 0 }, "'m.scales' has shape [2,32], want [3,32]" },
+        { 2, { "m.other", "I32", 2, 4, 0 }, "and qzeros beside it" },
+        { 3, { "m.scales", "I32", 2, 32, 0 }, "'m.scales' is I32, want a float type" },
+        { 3, { "m.other", "F16", 2, 32, 0 }, "'m.qweight' has no tensor 'scales' beside it" },
+    };
+    char quant[256];
+
+    (void)state;
+    snprintf(quant, sizeof quant, QUANT, "false");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct part p[4];
+        uint8_t *file;
+        memcpy(p, good, sizeof p);
+        p[rows[i].part] = rows[i].is;
+        assert_null(open_it(p, 4, 0, quant, &file, rows[i].want));
+        free(file);
+    }
+}
+
+static void wrong_config(void **state)
+{
+    static const struct {
+        const char *quant, *want;
+    } rows[] = {
+        { "{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":0}", "group_size 0: want -1" },
+        { "{\"quant_method\":\"gptq\",\"bits\":3,\"group_size\":32}", "config.json says 3" },
+        { "{\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq_p\"}", "'gptq_p' is not read" },
+        { "{\"quant_method\":\"gptq\",\"format\":\"marlin\"}", "'marlin' is not read" },
+        { "{\"quant_method\":\"awq\",\"bits\":4}", "quant_method 'awq' is not read" },
+        { "{\"bits\":4}", "without quant_method" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint8_t *file;
+        assert_null(open_it(good, 4, 0, rows[i].quant, &file, rows[i].want));
+        free(file);
+    }
+}
+
+/* Mixed group sizes: what the shapes say wins, if g_idx agrees. */
+static void other_group_size(void **state)
+{
+    uint8_t *file;
+    struct woq_source *s = open_it(
+        good, 4, 0, "{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128,\"sym\":false}",
+        &file, NULL);
+    struct woq_error err = { 0 };
+    struct woq_frame f = { 0 };
+
+    (void)state;
+    assert_int_equal(s->load(s, 0, &f, &err), WOQ_OK);
+    assert_int_equal(woq_json_get_int(woq_json_get(f.meta, "quant"), "group_size", 0), 32);
+    woq_frame_release(&f);
+    woq_source_close(s);
+    free(file);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(valid),        cmocka_unit_test(permuted),         cmocka_unit_test(wrong),
+        cmocka_unit_test(wrong_config), cmocka_unit_test(other_group_size),
+    };
+    return cmocka_run_group_tests_name("gptq_source", tests, NULL, NULL);
+}

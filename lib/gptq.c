@@ -1,0 +1,296 @@
+/* gptq.c -- the column loop of GPTQ, a tile of rows at a time.
+ *
+ * Rows never meet: each tile goes through all columns by itself, with its own copy of W in permuted
+ * order. Inside a block the error of a column is spread at once; behind the block as one chain of
+ * rank-one updates (kernels.h rank_sub_f32). */
+#include <woq/gptq.h>
+#include <woq/kernels.h>
+#include <woq/threads.h>
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 8, SHRINKS = 80 };
+
+void woq_gptq_opts_init(struct woq_gptq_opts *o)
+{
+    memset(o, 0, sizeof *o);
+    woq_scheme_init(&o->scheme);
+    o->block_size = 128;
+    o->percdamp = 0.01;
+    o->search = WOQ_GPTQ_DIAG;
+}
+
+struct run {
+    uint8_t *codes;
+    float *scale, *zero;
+    const float *w;
+    size_t n_rows, n, group, n_groups;
+    float maxq, mid;
+    const struct woq_factor *f;
+    const struct woq_gptq_opts *o;
+    const float *weight;     /* [n] diagonal of H, in permuted order, for the search */
+    const uint32_t *inverse; /* [n] old column -> new position */
+    double *loss;            /* [n_rows] */
+    atomic_int failed;
+};
+
+/* What one tile works on. */
+struct tile {
+    float *w;      /* [ROWS][n] permuted, with feedback */
+    float *e;      /* [ROWS][block] */
+    float *column; /* [n] scratch: one group of one row */
+};
+
+static float quantize(const struct run *r, float x, float scale, float zero, uint8_t *code)
+{
+    float q = rintf(x / scale) + zero;
+
+    q = q < 0 ? 0 : q > r->maxq ? r->maxq : q;
+    *code = (uint8_t)q;
+    return (q - zero) * scale;
+}
+
+/* scale and zero of a range, algorithms.md 3.4 with lo = -hi for every symmetric group. */
+static void params(const struct run *r, float lo, float hi, float *scale, float *zero)
+{
+    *scale = (hi - lo) / r->maxq;
+    *zero = r->o->scheme.sym ? r->mid : rintf(-lo / *scale);
+}
+
+static float powered(const struct run *r, const float *x, size_t n, float scale, float zero)
+{
+    float sum = 0;
+    uint8_t code;
+
+    for (size_t j = 0; j < n; j++) {
+        const float d = fabsf(quantize(r, x[j], scale, zero, &code) - x[j]);
+
+        sum += d > 0 ? (float)pow((double)d, 2.4) : 0;
+    }
+    return sum;
+}
+
+/* scale and zero for `n` weights of one row; weight: their importance for the search. */
+static void find_params(const struct run *r, const float *x, const float *weight, size_t n,
+                        float *scale, float *zero)
+{
+    const struct woq_kernels *k = woq_kernels();
+    float lo, hi, best = INFINITY;
+
+    k->minmax_f32(&lo, &hi, x, n);
+    lo = lo < 0 ? lo : 0;
+    hi = hi > 0 ? hi : 0;
+    if (r->o->scheme.sym) {
+        hi = -lo > hi ? -lo : hi;
+        lo = -hi;
+    }
+    if (lo == 0 && hi == 0) {
+        lo = -1;
+        hi = 1;
+    }
+    params(r, lo, hi, scale, zero);
+    if (r->o->search == WOQ_GPTQ_MINMAX)
+        return;
+    for (int i = 0; i < SHRINKS; i++) {
+        const float p = 1 - (float)i / 100;
+        float s, z, loss;
+
+        params(r, p * lo, p * hi, &s, &z);
+        loss = r->o->search == WOQ_GPTQ_MSE ? powered(r, x, n, s, z)
+                                            : k->quant_err(x, weight, n, s, z, r->maxq);
+        if (loss < best) {
+            best = loss;
+            *scale = s;
+            *zero = z;
+        }
+    }
+}
+
+/* Group of position c: consecutive in permuted order, or the column's own where groups stay put. */
+static size_t group_of(const struct run *r, size_t c)
+{
+    return (r->o->static_groups || r->o->order == WOQ_ORDER_GAR ? r->f->perm[c] : c) / r->group;
+}
+
+/* Ranges of all groups of a row from the weights as they came (static_groups). */
+static void static_params(const struct run *r, struct tile *t, size_t row, size_t i)
+{
+    for (size_t g = 0; g < r->n_groups; g++) {
+        const size_t c0 = g * r->group, c1 = c0 + r->group < r->n ? c0 + r->group : r->n;
+
+        for (size_t c = c0; c < c1; c++) {
+            const size_t at = r->inverse[c];
+
+            t->column[c - c0] = t->w[i * r->n + at];
+            t->column[r->n + c - c0] = r->weight[at];
+        }
+        find_params(r, t->column, t->column + r->n, c1 - c0, r->scale + row * r->n_groups + g,
+                    r->zero + row * r->n_groups + g);
+    }
+}
+
+/* Ranges of the group that begins at position c, from W as the blocks before left it. */
+static void group_params(const struct run *r, const struct tile *t, size_t row0, size_t rows,
+                         size_t c)
+{
+    const size_t c1 = c + r->group < r->n ? c + r->group : r->n, g = group_of(r, c);
+
+    for (size_t i = 0; i < rows; i++)
+        find_params(r, t->w + i * r->n + c, r->weight + c, c1 - c,
+                    r->scale + (row0 + i) * r->n_groups + g,
+                    r->zero + (row0 + i) * r->n_groups + g);
+}
+
+/* Column c of every row of the tile; `w1` is the block's own copy, whose feedback is immediate. */
+static void one_column(const struct run *r, struct tile *t, float *w1, size_t row0, size_t rows,
+                       size_t b0, size_t b1, size_t c)
+{
+    const size_t width = r->o->block_size, g = group_of(r, c), old = r->f->perm[c];
+    const float *u = r->f->u + c * r->n;
+    const float d = u[c];
+
+    for (size_t i = 0; i < rows; i++) {
+        float *w = w1 + i * width, q, e;
+        const size_t at = (row0 + i) * r->n_groups + g;
+
+        q = quantize(r, w[c - b0], r->scale[at], r->zero[at], r->codes + (row0 + i) * r->n + old);
+        e = (w[c - b0] - q) / d;
+        r->loss[row0 + i] += (double)e * (double)e / 2;
+        for (size_t j = c + 1; j < b1; j++)
+            w[j - b0] -= e * u[j];
+        t->e[i * width + c - b0] = e;
+    }
+}
+
+static void columns(const struct run *r, struct tile *t, float *w1, size_t row0, size_t rows)
+{
+    const size_t width = r->o->block_size;
+    const bool whole_row = r->o->scheme.group_size == -1 || r->group >= r->n;
+
+    for (size_t b0 = 0; b0 < r->n; b0 += width) {
+        const size_t b1 = b0 + width < r->n ? b0 + width : r->n;
+
+        for (size_t i = 0; i < rows; i++)
+            memcpy(w1 + i * width, t->w + i * r->n + b0, (b1 - b0) * sizeof *w1);
+        for (size_t c = b0; c < b1; c++) {
+            if (!r->o->static_groups && !whole_row && c % r->group == 0)
+                group_params(r, t, row0, rows, c);
+            one_column(r, t, w1, row0, rows, b0, b1, c);
+        }
+        woq_kernels()->rank_sub_f32(t->w + b1, r->n, t->e, width, r->f->u + b0 * r->n + b1, r->n,
+                                    rows, r->n - b1, b1 - b0);
+    }
+}
+
+static void one_tile(void *ctx, size_t item, int thread)
+{
+    struct run *r = ctx;
+    const size_t row0 = item * ROWS, rows = r->n_rows - row0 < ROWS ? r->n_rows - row0 : ROWS;
+    const size_t width = r->o->block_size;
+    const bool whole_row = r->o->scheme.group_size == -1 || r->group >= r->n;
+    float *memory = malloc((ROWS * r->n + 2 * ROWS * width + 2 * r->n) * sizeof *memory);
+    struct tile t = { memory, memory + ROWS * r->n, memory + ROWS * r->n + 2 * ROWS * width };
+    float *w1 = memory + ROWS * r->n + ROWS * width;
+
+    (void)thread;
+    if (!memory) {
+        atomic_store(&r->failed, 1);
+        return;
+    }
+    for (size_t i = 0; i < rows; i++) {
+        const float *row = r->w + (row0 + i) * r->n;
+
+        r->loss[row0 + i] = 0;
+        if (whole_row && !r->o->static_groups) /* before dead columns, algorithms.md 3.3 */
+            find_params(r, row, r->f->diag, r->n, r->scale + row0 + i, r->zero + row0 + i);
+        for (size_t c = 0; c < r->n; c++)
+            t.w[i * r->n + c] = r->f->dead[r->f->perm[c]] ? 0 : row[r->f->perm[c]];
+        if (r->o->static_groups)
+            static_params(r, &t, row0 + i, i);
+    }
+    columns(r, &t, w1, row0, rows);
+    free(memory);
+}
+
+static int check(const struct woq_factor *f, const struct woq_gptq_opts *o, const int32_t *g_idx,
+                 struct woq_error *err)
+{
+    const int rc = woq_scheme_check(&o->scheme, err);
+
+    if (rc)
+        return rc;
+    if (o->scheme.group_dim != 1)
+        return woq_fail(err, WOQ_EUSAGE, "use woq-rtn for group_dim 0",
+                        "GPTQ has groups along the inputs only");
+    if (o->scheme.full_range)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "GPTQ has no full-range form");
+    if (o->block_size == 0)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "block size 0");
+    if (o->order == WOQ_ORDER_ACT && !o->static_groups && !g_idx &&
+        woq_scheme_groups(&o->scheme, f->n) > 1)
+        WOQ_BUG("act_order needs g_idx");
+    return WOQ_OK;
+}
+
+/* Permuted search weights, the inverse permutation, losses per row: all in one allocation. */
+static void *side_tables(struct run *r, struct woq_error *err)
+{
+    const size_t n = r->n;
+    double *memory = woq_alloc(r->n_rows * sizeof(double) + 2 * n * sizeof(float), err);
+    float *weight;
+    uint32_t *inverse;
+
+    if (!memory)
+        return NULL;
+    weight = (float *)(memory + r->n_rows);
+    inverse = (uint32_t *)(weight + n);
+    for (size_t c = 0; c < n; c++) {
+        weight[c] = r->f->diag[r->f->perm[c]];
+        inverse[r->f->perm[c]] = (uint32_t)c;
+    }
+    r->weight = weight;
+    r->inverse = inverse;
+    r->loss = memory;
+    return memory;
+}
+
+int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const float *w,
+             size_t n_rows, const struct woq_factor *f, const struct woq_gptq_opts *o,
+             struct woq_gptq_report *report, struct woq_error *err)
+{
+    struct run r = { .codes = codes,
+                     .scale = scale,
+                     .zero = zero,
+                     .w = w,
+                     .n_rows = n_rows,
+                     .n = f->n,
+                     .f = f,
+                     .o = o };
+    void *memory;
+    int rc = check(f, o, g_idx, err);
+
+    if (rc)
+        return rc;
+    r.n_groups = woq_scheme_groups(&o->scheme, f->n);
+    r.group = r.n_groups == 1 ? f->n : (size_t)o->scheme.group_size;
+    r.maxq = (float)((1 << o->scheme.bits) - 1);
+    r.mid = (float)(1 << (o->scheme.bits - 1));
+    memory = side_tables(&r, err);
+    if (!memory)
+        return WOQ_ENOMEM;
+    woq_parallel((n_rows + ROWS - 1) / ROWS, one_tile, &r);
+    if (g_idx)
+        for (size_t c = 0; c < f->n; c++)
+            g_idx[f->perm[c]] = (int32_t)group_of(&r, c);
+    if (report) {
+        report->loss = 0;
+        for (size_t i = 0; i < n_rows; i++)
+            report->loss += r.loss[i];
+    }
+    rc = atomic_load(&r.failed) ? woq_fail_nomem(err, ROWS * f->n * sizeof(float)) : WOQ_OK;
+    free(memory);
+    return rc;
+}

@@ -1,0 +1,46 @@
+/* hessian.h -- second moments of a layer's inputs and their factor (algorithms.md 3.2, 3.3).
+ *
+ * H is the plain sum of x x^T over tokens, f32 [n][n], both triangles; its scale cancels in GPTQ.
+ * Everything after H is computed here in double with a fixed order of operations (no BLAS), so the
+ * factor, and with it every code, has the same bits on any ISA, any host and any number of threads.
+ */
+#ifndef WOQ_HESSIAN_H
+#define WOQ_HESSIAN_H
+#include <stdbool.h>
+#include <stdint.h>
+#include <woq/util.h>
+
+/* h [n][n] += x^T x over x [n_tokens][n] (BLAS, in tiles that do not depend on threads). */
+void woq_hessian_add(float *h, size_t n, const float *x, size_t n_tokens);
+/* Mirrors the upper triangle, which is what woq_hessian_add fills, into the lower. */
+void woq_hessian_mirror(float *h, size_t n);
+/* Finite, square-symmetric to 1e-3 of the larger diagonal, no negative diagonal; names the first
+ * entry that is not. */
+int woq_hessian_check(const float *h, size_t n, struct woq_error *err);
+
+enum woq_order {
+    WOQ_ORDER_NONE,
+    WOQ_ORDER_ACT, /* columns by descending diagonal */
+    WOQ_ORDER_GAR, /* groups by their largest diagonal, columns inside a group by theirs */
+};
+
+/* U upper triangular with (P^T H P + damping)^-1 = U^T U, for one group of linears. */
+struct woq_factor {
+    size_t n;
+    float *u;       /* [n][n], zeros below the diagonal */
+    uint32_t *perm; /* [n]: new position -> old column */
+    float *diag;    /* [n]: diagonal of H in old order, 1 for dead columns */
+    uint8_t *dead;  /* [n]: old column never saw an input */
+    size_t n_dead;
+    double percdamp; /* the share of the mean diagonal that was added in the end */
+    bool
+        no_feedback; /* every attempt failed: u is the identity, GPTQ becomes rounding to nearest */
+};
+/* Permutes, damps and factors. Where the matrix is not positive definite the damping grows (x 10 up
+ * to 1, algorithms.md 3.11) and the value that served is reported. group_size counts for GAR only.
+ */
+int woq_factor_init(struct woq_factor *f, const float *h, size_t n, enum woq_order order,
+                    size_t group_size, double percdamp, struct woq_error *err);
+void woq_factor_release(struct woq_factor *f);
+
+#endif

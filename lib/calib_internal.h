@@ -1,0 +1,55 @@
+/* calib_internal.h -- what calib.c (the walk) and calib_state.c (stop and go on) share. */
+#ifndef WOQ_CALIB_INTERNAL_H
+#define WOQ_CALIB_INTERNAL_H
+#include <woq/calib.h>
+#include <woq/decoder.h>
+#include <woq/moments.h>
+
+struct woq_calib_state {
+    const char *path;       /* NULL: none */
+    size_t done;            /* blocks that the state says are finished */
+    uint64_t input;         /* fold of the input frames seen so far */
+    struct woq_writer *log; /* output of the block in hand */
+    int log_fd;
+};
+
+struct woq_calib {
+    struct woq_calib_opts o;
+    struct woq_filter *w;
+    struct woq_error *err;
+    struct woq_config config;
+    bool has_config;
+    struct woq_decoder *decoder;
+    struct woq_coproc *command;
+    struct woq_moments moments;
+    float *x; /* [n_samples][seqlen][hidden] */
+    size_t n_tokens;
+
+    /* The block in hand. */
+    bool in_block;
+    size_t block;
+    struct woq_frame *held; /* its frames, in order */
+    size_t n_held, cap_held, n_put;
+    struct woq_block weights;
+    struct woq_frame out;  /* acts, hess or stat */
+    struct woq_buf narrow; /* a chunk as bf16 */
+    struct woq_calib_state state;
+};
+
+/* Puts into the output and into the log of the block. */
+int woq_calib_put(struct woq_calib *c, struct woq_frame *f);
+
+/* Reads the state if there is one: fills c->x and c->state.done. Fails if it is of other options.
+ */
+int woq_calib_resume(struct woq_calib *c);
+/* Frames that were read count, so that a state of another model is recognised. */
+void woq_calib_count(struct woq_calib *c, const struct woq_frame *f);
+int woq_calib_log_begin(struct woq_calib *c);
+/* The block is finished: its log and then the activations get their final names. */
+int woq_calib_log_end(struct woq_calib *c);
+/* Puts the frames of a finished block from its log. */
+int woq_calib_replay(struct woq_calib *c, size_t block);
+/* The files stay, complete or not: the run may fail further down the pipe. */
+void woq_calib_state_close(struct woq_calib *c);
+
+#endif

@@ -1,0 +1,304 @@
+/* coproc.c -- both ends of a command: we write, a thread reads. */
+#include <woq/coproc.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct woq_coproc {
+    char *command;
+    pid_t pid;
+    int to, from;
+    struct woq_writer *out;
+    struct woq_reader *in;
+    pthread_t thread;
+    bool has_thread;
+
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    struct woq_frame *frames; /* of the unit in hand */
+    size_t n, cap;
+    bool closing;       /* no unit will be awaited any more */
+    size_t n_late;      /* frames that came then */
+    bool looped, ended; /* LOOP has come; the stream has ended (rc tells how) */
+    char loop[256];     /* text of the LOOP frame's meta */
+    int rc;
+    struct woq_error err;
+};
+
+/* Keeps one frame. LOOP closes the unit. */
+static int keep(struct woq_coproc *p, struct woq_frame *f)
+{
+    if (woq_frame_is(f, "LOOP")) {
+        char *text = woq_json_print(f->meta, false);
+
+        snprintf(p->loop, sizeof p->loop, "%s", text ? text : "");
+        free(text);
+        p->looped = true;
+        return WOQ_OK;
+    }
+    if (p->n == p->cap) {
+        const size_t cap = p->cap ? 2 * p->cap : 8;
+        struct woq_frame *grown = realloc(p->frames, cap * sizeof *grown);
+
+        if (!grown)
+            return woq_fail_nomem(&p->err, cap * sizeof *grown);
+        memset(grown + p->cap, 0, (cap - p->cap) * sizeof *grown);
+        p->frames = grown;
+        p->cap = cap;
+    }
+    woq_frame_move(&p->frames[p->n++], f);
+    return WOQ_OK;
+}
+
+static void *read_back(void *ctx)
+{
+    struct woq_coproc *p = ctx;
+    struct woq_frame *f;
+    struct woq_error err = { 0 };
+    int rc;
+
+    while ((rc = woq_reader_next(p->in, &f, &err)) > 0) {
+        pthread_mutex_lock(&p->lock);
+        while (p->looped && !p->closing) /* the unit before was not taken over yet */
+            pthread_cond_wait(&p->news, &p->lock);
+        if (p->closing)
+            p->n_late++;
+        else
+            rc = keep(p, f);
+        pthread_cond_broadcast(&p->news);
+        pthread_mutex_unlock(&p->lock);
+        if (rc < 0)
+            break;
+    }
+    pthread_mutex_lock(&p->lock);
+    p->ended = true;
+    p->rc = rc;
+    if (rc < 0 && !p->err.status)
+        p->err = err;
+    if (rc < 0) { /* a command that only writes must end, or our own put would wait for ever */
+        close(p->from);
+        p->from = -1;
+    }
+    pthread_cond_broadcast(&p->news);
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+/* The child's side: the two pipes become its standard input and output. */
+static void run_child(const char *command, int in, int out)
+{
+    signal(SIGPIPE, SIG_DFL); /* we ignore it, the command's programs do not */
+    dup2(in, STDIN_FILENO);
+    dup2(out, STDOUT_FILENO);
+    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(127);
+}
+
+static int start(struct woq_coproc *p, struct woq_error *err)
+{
+    int to[2], from[2];
+
+    if (pipe(to) != 0)
+        return woq_fail_errno(err, NULL, "can't make a pipe");
+    if (pipe(from) != 0) {
+        close(to[0]);
+        close(to[1]);
+        return woq_fail_errno(err, NULL, "can't make a pipe");
+    }
+    /* The child's ends too: its programs must not hold each other's pipes open. dup2 undoes it. */
+    for (int i = 0; i < 2; i++) {
+        fcntl(to[i], F_SETFD, FD_CLOEXEC);
+        fcntl(from[i], F_SETFD, FD_CLOEXEC);
+    }
+    p->pid = fork();
+    if (p->pid == 0)
+        run_child(p->command, to[0], from[1]);
+    close(to[0]);
+    close(from[1]);
+    p->to = to[1];
+    p->from = from[0];
+    return p->pid < 0 ? woq_fail_errno(err, NULL, "can't start '%s'", p->command) : WOQ_OK;
+}
+
+/* What became of the command, as the end of a message. */
+static void status_text(int status, char *text, size_t cap)
+{
+    if (WIFSIGNALED(status))
+        snprintf(text, cap, "was ended by signal %d", WTERMSIG(status));
+    else
+        snprintf(text, cap, "ended with status %d", WEXITSTATUS(status));
+}
+
+/* Ends our side of both pipes and waits for the thread and then for the command. */
+static void hang_up(struct woq_coproc *p, int *status)
+{
+    woq_writer_close(p->out);
+    p->out = NULL;
+    if (p->to >= 0)
+        close(p->to); /* the command sees the end of its input, and ends */
+    p->to = -1;
+    if (p->has_thread) {
+        pthread_mutex_lock(&p->lock);
+        p->closing = true;
+        pthread_cond_broadcast(&p->news);
+        pthread_mutex_unlock(&p->lock);
+        pthread_join(p->thread, NULL);
+    }
+    p->has_thread = false;
+    if (p->from >= 0)
+        close(p->from); /* the thread is done with it: a command that goes on writing ends */
+    p->from = -1;
+    while (p->pid > 0 && waitpid(p->pid, status, 0) < 0 && errno == EINTR)
+        continue;
+    p->pid = 0;
+}
+
+/* The command's end explains an error on either pipe: its FAIL message, else what was wrong with
+ * its stream, else its exit status. */
+static int explain(struct woq_coproc *p, int rc, struct woq_error *err)
+{
+    char text[64];
+    int status = 0;
+
+    hang_up(p, &status);
+    status_text(status, text, sizeof text);
+    if (p->ended && p->rc == WOQ_EUPSTREAM)
+        return woq_fail(err, WOQ_ESYS, p->err.hint[0] ? p->err.hint : NULL, "'%s' %s: %s",
+                        p->command, text, p->err.what);
+    if (p->ended && p->rc < 0 && p->rc != WOQ_ETRUNC)
+        return woq_fail(err, p->rc, p->err.hint[0] ? p->err.hint : NULL, "'%s' returned: %s",
+                        p->command, p->err.what);
+    if (status != 0 || (p->ended && p->rc == WOQ_ETRUNC))
+        return woq_fail(err, WOQ_ESYS,
+                        "run the command alone on a small stream to see what it says",
+                        "'%s' %s before its work was done", p->command, text);
+    return rc;
+}
+
+int woq_coproc_open(struct woq_coproc **out, const char *command, const struct woq_json *head,
+                    uint64_t max_frame_bytes, struct woq_error *err)
+{
+    const struct woq_reader_opts opts = { .max_frame_bytes = max_frame_bytes };
+    struct woq_coproc *p = calloc(1, sizeof *p);
+    int rc;
+
+    if (!p)
+        return woq_fail_nomem(err, sizeof *p);
+    p->to = p->from = -1;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->news, NULL);
+    p->command = strdup(command);
+    rc = p->command ? start(p, err) : woq_fail_nomem(err, strlen(command));
+    if (rc == WOQ_OK)
+        rc = woq_reader_open_fd(&p->in, p->from, "<through>", &opts, err);
+    if (rc == WOQ_OK && pthread_create(&p->thread, NULL, read_back, p) != 0)
+        rc = woq_fail_errno(err, NULL, "can't start a thread");
+    p->has_thread = rc == WOQ_OK;
+    if (rc == WOQ_OK && (rc = woq_writer_open_fd(&p->out, p->to, "<through>", head, err)) < 0)
+        rc = explain(p, rc, err);
+    if (rc < 0)
+        return woq_coproc_close(p, rc, err);
+    *out = p;
+    return WOQ_OK;
+}
+
+int woq_coproc_put(struct woq_coproc *p, struct woq_frame *f, struct woq_error *err)
+{
+    int rc = woq_writer_put(p->out, f, err);
+
+    return rc < 0 ? explain(p, rc, err) : rc;
+}
+
+static int send_loop(struct woq_coproc *p, const struct woq_json *unit, char **text,
+                     struct woq_error *err)
+{
+    struct woq_frame f = { 0 };
+    int rc;
+
+    woq_frame_begin(&f, "LOOP");
+    woq_json_free(f.meta);
+    f.meta = woq_json_copy(unit);
+    *text = woq_json_print(unit, false);
+    rc = f.meta && *text ? woq_writer_put(p->out, &f, err) : woq_fail_nomem(err, 256);
+    woq_frame_release(&f);
+    return rc;
+}
+
+int woq_coproc_loop(struct woq_coproc *p, const struct woq_json *unit, struct woq_frame **frames,
+                    size_t *n, struct woq_error *err)
+{
+    char *text = NULL;
+    int rc = send_loop(p, unit, &text, err);
+
+    if (rc < 0) {
+        free(text);
+        return explain(p, rc, err);
+    }
+    pthread_mutex_lock(&p->lock);
+    while (!p->looped && !p->ended)
+        pthread_cond_wait(&p->news, &p->lock);
+    *frames = p->frames;
+    *n = p->n;
+    if (!p->looped)
+        rc = WOQ_ETRUNC;
+    pthread_mutex_unlock(&p->lock);
+    if (rc < 0) {
+        woq_fail(err, WOQ_EDATA, NULL, "'%s' ended its stream before LOOP came back", p->command);
+        rc = explain(p, WOQ_EDATA, err);
+    } else if (strcmp(p->loop, text) != 0) {
+        rc = woq_fail(err, WOQ_EDATA, "let LOOP frames pass in order",
+                      "'%s' returned LOOP %s, want %s", p->command, p->loop, text);
+    }
+    free(text);
+    return rc;
+}
+
+void woq_coproc_next(struct woq_coproc *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->n = 0;
+    p->looped = false;
+    pthread_cond_broadcast(&p->news);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static int finish(struct woq_coproc *p, struct woq_error *err)
+{
+    int rc = woq_writer_finish(p->out, err);
+
+    if (rc < 0)
+        return explain(p, rc, err);
+    rc = explain(p, WOQ_OK, err);
+    if (rc == WOQ_OK && (p->n || p->looped || p->n_late))
+        rc = woq_fail(err, WOQ_EDATA, "the command must return each unit once",
+                      "'%s' returned %zu frames after the last LOOP", p->command,
+                      p->n + p->looped + p->n_late);
+    return rc;
+}
+
+int woq_coproc_close(struct woq_coproc *p, int rc, struct woq_error *err)
+{
+    int status;
+
+    if (!p)
+        return rc;
+    if (rc == WOQ_OK)
+        rc = finish(p, err);
+    hang_up(p, &status);
+    woq_reader_close(p->in);
+    for (size_t i = 0; i < p->cap; i++)
+        woq_frame_release(&p->frames[i]);
+    free(p->frames);
+    free(p->command);
+    pthread_mutex_destroy(&p->lock);
+    pthread_cond_destroy(&p->news);
+    free(p);
+    return rc;
+}

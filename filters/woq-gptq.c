@@ -1,0 +1,190 @@
+/* woq-gptq -- quantize weights column by column, spreading each rounding error over the rest.
+ *
+ * Frantar et al. 2022 (arXiv:2210.17323v2). Each weight needs the Hessian of its inputs: a `hess`
+ * frame (woq-hessian) that came before it, for itself or for its group. One factor serves all
+ * linears of a group. Codes have the same bits on any ISA and for any number of threads. */
+#include <woq/filter.h>
+#include <woq/gptq.h>
+#include <woq/side.h>
+
+static long bits = 4, group_size = 32, block_size = 128;
+static bool sym, asym, act_order, static_groups, gar, keep_hess;
+static double percdamp = 0.01;
+static const char *search = "diag", *fallback = "error";
+static struct woq_list match;
+static struct woq_gptq_opts defaults;
+
+/* clang-format off */
+static const struct woq_opt opts[] = {
+    { WOQ_OPT_INT, 'b', "bits", "N", &bits, false, "bits per code", .lo = 1, .hi = 8 },
+    { WOQ_OPT_INT, 'g', "group-size", "N", &group_size, false,
+      "weights that share a scale; -1 = a whole row", .lo = -1, .hi = 2147483648.0 },
+    { WOQ_OPT_FLAG, 0, "sym", NULL, &sym, false, "symmetric codes, no zero point (the default)" },
+    { WOQ_OPT_FLAG, 0, "asym", NULL, &asym, false, "asymmetric codes with a zero point" },
+    { WOQ_OPT_FLAG, 0, "act-order", NULL, &act_order, false,
+      "columns by descending diagonal of the Hessian; groups follow the order (g_idx)" },
+    { WOQ_OPT_FLAG, 0, "static-groups", NULL, &static_groups, false,
+      "ranges of all groups from the weights before any feedback; no g_idx with --act-order" },
+    { WOQ_OPT_FLAG, 0, "gar", NULL, &gar, false,
+      "groups by their largest diagonal, columns by theirs inside a group; no g_idx" },
+    { WOQ_OPT_INT, 0, "block-size", "N", &block_size, false,
+      "columns between lazy updates of the rest", .lo = 1, .hi = 65536 },
+    { WOQ_OPT_F64, 0, "percdamp", "X", &percdamp, false,
+      "damping, as a share of the mean diagonal; grows by itself where the matrix is not positive "
+      "definite", .lo = 1e-9, .hi = 1 },
+    { WOQ_OPT_ENUM, 0, "search", "HOW", &search, false,
+      "choose ranges: as they are (none), by |error|^2.4 (mse), by squared error weighted with the "
+      "Hessian's diagonal (diag)", "none|mse|diag" },
+    { WOQ_OPT_ENUM, 0, "fallback", "HOW", &fallback, false,
+      "a weight without a Hessian: an error, or rounding to nearest", "error|rtn" },
+    { WOQ_OPT_FLAG, 0, "keep-hess", NULL, &keep_hess, false, "leave hess frames in the stream" },
+    { WOQ_OPT_LIST, 'm', "match", "GLOB", &match, false,
+      "only weights whose name matches GLOB; may be repeated" },
+    { WOQ_OPT_END },
+};
+/* clang-format on */
+
+static int check(struct woq_error *err)
+{
+    if (sym && asym)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "--sym and --asym exclude each other");
+    if (act_order && gar)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "--act-order and --gar exclude each other");
+    if (group_size == 0)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "--group-size 0: want -1 or 1 and more");
+    woq_gptq_opts_init(&defaults);
+    defaults.scheme.bits = (int)bits;
+    defaults.scheme.group_size = group_size;
+    defaults.scheme.sym = !asym;
+    defaults.order = act_order ? WOQ_ORDER_ACT : gar ? WOQ_ORDER_GAR : WOQ_ORDER_NONE;
+    defaults.static_groups = static_groups;
+    defaults.block_size = (size_t)block_size;
+    defaults.percdamp = percdamp;
+    defaults.search = strcmp(search, "none") == 0  ? WOQ_GPTQ_MINMAX
+                      : strcmp(search, "mse") == 0 ? WOQ_GPTQ_MSE
+                                                   : WOQ_GPTQ_DIAG;
+    return woq_scheme_check(&defaults.scheme, err);
+}
+
+struct work {
+    struct woq_side side;
+    struct woq_gptq_group group; /* in hand */
+    struct woq_frame out, note;
+    struct woq_buf buf;
+};
+
+/* What a person wants to know of a layer afterwards; travels before it. */
+static int put_note(struct work *k, struct woq_filter *w, const struct woq_frame *f,
+                    const struct woq_gptq_report *report)
+{
+    struct woq_json *meta;
+
+    woq_frame_begin(&k->note, "note");
+    meta = woq_frame_edit(&k->note);
+    woq_json_set_str(meta, "prog", "woq-gptq");
+    woq_json_set_str(meta, "of", woq_frame_name(f));
+    if (!report) {
+        woq_json_set_str(meta, "fallback", "rtn");
+        return woq_filter_put(w, &k->note);
+    }
+    woq_json_set_num(meta, "loss", report->loss);
+    woq_json_set_num(meta, "percdamp", k->group.factor.percdamp);
+    woq_json_set_num(meta, "dead", (double)k->group.factor.n_dead);
+    if (k->group.factor.no_feedback)
+        woq_json_set_str(meta, "fallback", "no feedback: never positive definite");
+    return woq_filter_put(w, &k->note);
+}
+
+/* Quantizes f into k->out; *gptq tells whether there was a Hessian. */
+static int quantize(struct work *k, const struct woq_frame *f, const struct woq_scheme *s,
+                    struct woq_gptq_report *report, bool *gptq, struct woq_error *err)
+{
+    struct woq_gptq_opts o = defaults;
+    struct woq_tensor t;
+    int rc = woq_frame_view(f, &t, err);
+
+    o.scheme = *s;
+    if (rc == WOQ_OK)
+        rc = woq_gptq_group_need(&k->group, woq_side_hess(&k->side, f), f, t.n_cols, s->group_size,
+                                 &o, err);
+    if (rc < 0)
+        return rc;
+    *gptq = rc == WOQ_ITEM;
+    if (!*gptq && strcmp(fallback, "rtn") == 0)
+        return woq_rtn_frame(&k->out, f, s, NULL, &k->buf, err);
+    if (!*gptq)
+        return woq_fail(err, WOQ_EDATA, "put woq-hessian before, or give --fallback rtn",
+                        "no Hessian describes this weight");
+    rc = woq_gptq_frame(&k->out, f, &k->group, &o, &k->buf, report, err);
+    return rc == WOQ_EUSAGE ? (err->status = WOQ_EDATA) : rc; /* of a scheme in the stream */
+}
+
+/* A weight that stays may take the Hessian of its group with it: first the factor, for the rest. */
+static int pass(struct work *k, struct woq_filter *w, struct woq_frame *f)
+{
+    const struct woq_frame *hess = woq_frame_is_tensor(f) ? woq_side_hess(&k->side, f) : NULL;
+    const char *group = hess ? woq_json_get_str(hess->meta, "group") : NULL;
+    struct woq_tensor t;
+    int rc = group ? woq_frame_view(f, &t, &w->err) : WOQ_OK;
+
+    if (rc == WOQ_OK && group && t.n_dims == 2)
+        rc = woq_gptq_group_need(&k->group, hess, f, t.n_cols, defaults.scheme.group_size,
+                                 &defaults, &w->err);
+    if (rc < 0)
+        return woq_filter_at(w, f);
+    rc = woq_frame_is_tensor(f) ? woq_side_settle(&k->side, w, f, false)
+                                : woq_side_flush(&k->side, w);
+    return rc ? rc : woq_filter_put(w, f);
+}
+
+static int take(struct work *k, struct woq_filter *w, struct woq_frame *f)
+{
+    struct woq_gptq_report report = { 0 };
+    struct woq_scheme s;
+    bool gptq = false;
+    int rc;
+
+    if (woq_side_is(f))
+        return (rc = woq_side_hold(&k->side, f, &w->err)) ? woq_filter_at(w, f) : WOQ_OK;
+    rc = woq_scheme_choose(&s, f, &defaults.scheme, &match, &w->err);
+    if (rc == WOQ_ITEM) {
+        if ((rc = quantize(k, f, &s, &report, &gptq, &w->err)) < 0)
+            return woq_filter_at(w, f);
+        rc = woq_side_settle(&k->side, w, f, !keep_hess);
+        if (rc == WOQ_OK)
+            rc = put_note(k, w, f, gptq ? &report : NULL);
+        return rc ? rc : woq_filter_put(w, &k->out);
+    }
+    return rc ? woq_filter_at(w, f) : pass(k, w, f);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct woq_program prog = {
+        .name = "woq-gptq",
+        .summary = "quantize weights with GPTQ",
+        .opts = opts,
+        .check = check,
+        .examples =
+            "  woq-extract M | woq-calib --text T --through 'woq-hessian | woq-gptq -b 4' | "
+            "woq-pack --format gptq -o out/\n"
+            "  woq-gptq --bits 3 --act-order <model-with-hessians.wts >model-3bit.wts\n",
+    };
+    struct woq_filter w;
+    struct woq_frame *f;
+    struct work k = { 0 };
+    int rc;
+
+    woq_filter_open(&w, &prog, argc, argv);
+    while ((rc = woq_filter_next(&w, &f)) > 0)
+        if ((rc = take(&k, &w, f)) < 0)
+            break;
+    if (rc == 0)
+        rc = woq_side_flush(&k.side, &w);
+    woq_side_release(&k.side);
+    woq_gptq_group_release(&k.group);
+    woq_frame_release(&k.out);
+    woq_frame_release(&k.note);
+    woq_buf_release(&k.buf);
+    return woq_filter_close(&w, rc);
+}

@@ -1,0 +1,249 @@
+#!/usr/bin/env bats
+# A model of two blocks, samples of 40 tokens: the loop, what it emits, what it survives.
+bats_require_minimum_version 1.5.0
+load ../helpers
+
+TINY=$GOLDEN/tiny-llama/hf
+GPTQ='woq-hessian --no-history | woq-gptq --no-history --bits 3 --group-size 16'
+
+# tokens SAMPLES LENGTH SEED [FIRST]: TOKN frames, from a generator; FIRST samples are left out
+tokens() {
+    local frames
+    mapfile -t frames < <(awk -v n="$1" -v len="$2" -v x="$3" -v first="${4:-0}" 'BEGIN {
+        for (i = 0; i < n; i++) {
+            s = ""
+            for (k = 0; k < len; k++) {
+                x = (x * 1103515245 + 12345) % 2147483648
+                s = s (k ? "," : "") int(x / 65536) % 96
+            }
+            if (i >= first)
+                print "@TOKN{\"sample\":" i "};ids:u32:" s
+        }
+    }')
+    woq-gen --no-history "${frames[@]}"
+}
+setup() {
+    woq-extract --no-history "$TINY" >m.wts
+    tokens 6 40 7 >t.wts
+}
+calib() { woq-calib --no-history --quiet --tokens t.wts "$@"; }
+types() { woq-ls "$1" | awk '{ print $3 }' | sort | uniq -c | awk '{ printf "%s%s ", $2, $1 }'; }
+qten() { woq-ls --json "$1" | grep '"type":"QTEN"' | sed 's/"seq":[0-9]*,"offset":[0-9]*,//'; }
+fails() { # STATUS TEXT OPTION...: woq-calib fails so, and its output has no TAIL
+    run -"$1" --separate-stderr bash -c 'shift; timeout 20 woq-calib --no-history --quiet --tokens t.wts "$@" '"${MODEL:-m.wts}"' >out.wts' - - "${@:3}"
+    echo "stderr: $stderr"
+    [[ $stderr == *"$2"* ]]
+    run -3 woq-fsck --quiet out.wts
+}
+
+@test "closed loop: a QTEN for each linear, packed and evaluated" {
+    woq-gen --llama hidden=64,inter=96,layers=2,heads=4,kv=2,vocab=96,tie=0 >m.wts
+    calib --through "$GPTQ" m.wts >q.wts
+    woq-fsck q.wts
+    types q.wts
+    [ "$(types q.wts)" = "BLKB2 BLKE2 MODL1 QTEN14 TENS7 note14 " ]
+    woq-pack --format gptq --out out q.wts
+    awk 'BEGIN { for (k = 0; k < 65; k++) s = s (k ? "," : "") (k * 37) % 96; print "[" s "]" }' >ids.json
+    woq-extract out | woq-eval --quiet --tokens ids.json --ctx 32 --json >p.json
+    grep -E '"perplexity":[0-9.]+' p.json
+}
+@test "the frames come in the order of the model" {
+    calib --through "$GPTQ" m.wts >q.wts
+    woq-ls q.wts | awk '$3 == "QTEN" || $3 == "TENS" { print $4 }' >got
+    woq-ls m.wts | awk '$3 == "TENS" { print $4 }' >want
+    cmp want got
+}
+@test "the closed loop differs from the open one, and only after the first group" {
+    calib --through "$GPTQ" m.wts >closed.wts
+    calib --inputs float --through "$GPTQ" m.wts >open.wts
+    cmp <(qten closed.wts | head -n 3) <(qten open.wts | head -n 3)
+    run ! cmp -s <(qten closed.wts) <(qten open.wts)
+}
+@test "open loop: through a command or emitted into the stream, the same codes" {
+    calib --inputs float --through "$GPTQ" m.wts >open.wts
+    calib --emit hess m.wts | woq-gptq --no-history --bits 3 --group-size 16 >emit.wts
+    [ "$(qten open.wts | wc -l)" -eq 14 ]
+    cmp <(qten open.wts) <(qten emit.wts)
+    calib --inputs float --emit hess --through 'woq-gptq --bits 3 --group-size 16' m.wts >both.wts
+    cmp open.wts both.wts
+}
+@test "--emit hess and stat are --emit acts with woq-hessian or woq-stats behind" {
+    calib --emit hess m.wts | cmp - <(calib --emit acts m.wts | woq-hessian --no-history)
+    calib --emit stat m.wts | cmp - <(calib m.wts | woq-stats --no-history)
+    calib --acts-dtype bf16 --emit hess m.wts |
+        cmp - <(calib --acts-dtype bf16 m.wts | woq-hessian --no-history)
+    run ! cmp -s <(calib --emit hess m.wts) <(calib --acts-dtype bf16 --emit hess m.wts)
+}
+@test "what is emitted stands before the first weight of its group" {
+    calib --emit hess m.wts | woq-ls | awk '$3 == "hess" { h = $4; next } h { print h, $4; h = "" }' >pairs
+    [ "$(wc -l <pairs)" -eq 8 ]
+    awk '$1 != $2 { exit 1 }' pairs
+    calib --emit acts m.wts | woq-ls --json | grep -m 1 '"type":"acts"' >acts
+    grep '"describes":true' acts
+    grep '"meta":{"block":0,"group":"qkv","of":"model.layers.0.self_attn.q_proj.weight","token0":0' acts
+}
+@test "a command that changes nothing returns the float model" {
+    calib --through cat m.wts | cmp - m.wts
+    calib --through 'cat; exec sleep 0' m.wts | cmp - m.wts
+    calib --inputs float --emit stat --through cat m.wts | woq-ls | awk '$3 == "TENS" { print $4 }' >got
+    cmp got <(woq-ls m.wts | awk '$3 == "TENS" { print $4 }')
+}
+@test "threads do not change a byte" {
+    WOQ_THREADS=1 calib --through "$GPTQ" m.wts >one.wts
+    WOQ_THREADS=2 calib --through "$GPTQ" m.wts | cmp - one.wts
+}
+@test "--text: windows by the model's own tokenizer, the same as woq-tokens draws" {
+    woq-gen --no-history --llama hidden=32,inter=64,layers=2,heads=4,kv=2,vocab=1000 |
+        woq-pack --format safetensors --dtype f32 --out model
+    cp "$GOLDEN/tokenizers/gpt2/tokenizer.json" model/
+    head -c 6000 "$REPO/pipelines/data/alice.txt" >text
+    woq-extract model >n.wts
+    woq-tokens --quiet --model model --text text --samples 3 --seqlen 20 --seed 5 >t.wts
+    calib --emit hess n.wts >want.wts
+    woq-calib --no-history --quiet --text text -n 3 --seqlen 20 --seed 5 --emit hess n.wts | cmp - want.wts
+    run ! cmp -s want.wts <(woq-calib --no-history --quiet --text text -n 3 --seqlen 20 --emit hess n.wts)
+    run -1 --separate-stderr bash -c 'woq-calib -q --text text -n 3 --seqlen 9999 --emit hess n.wts >out.wts'
+    [[ $stderr == *tokens* ]]
+    run -1 --separate-stderr bash -c 'woq-calib -q --text no-such-file --emit hess n.wts >out.wts'
+    [[ $stderr == *no-such-file* ]]
+    run -1 --separate-stderr bash -c 'woq-calib -q --text text --emit hess m.wts >out.wts'
+    [[ $stderr == *tokenizer* ]]
+}
+@test "two halves, merged, are the whole" {
+    calib --emit hess m.wts >whole.wts
+    tokens 3 40 7 >t.wts
+    calib --emit hess m.wts >a.wts
+    tokens 6 40 7 3 >t.wts
+    calib --emit hess --token0 120 m.wts >b.wts
+    woq-hessian --merge b.wts a.wts >ab.wts
+    woq-diff --tol 1e-6 whole.wts ab.wts
+    woq-ls --json ab.wts | grep -q '"spans":\[\[0,240\]\]'
+    calib --emit hess m.wts >overlap.wts
+    run -1 --separate-stderr bash -c 'woq-hessian --merge overlap.wts a.wts >out.wts'
+    [[ $stderr == *"tokens 0 to 120 of block 0, group 'qkv' were counted before"* ]]
+}
+@test "a command that fails is named, with its status" {
+    fails 1 "'exit 7' ended with status 7 before its work was done" --through 'exit 7'
+    fails 1 "'true' ended with status 0 before its work was done" --through true
+    fails 1 "ended with status 127" --through no-such-program
+    fails 1 "was ended by signal 9" --through 'kill -9 $$'
+    fails 1 "before its work was done" --through 'head -c 3000'
+    fails 1 "before its work was done" --through 'head -c 30000 | cat'
+    fails 1 'no Hessian describes this weight' --emit stat --through woq-gptq
+}
+@test "a command that ends badly after good work fails the run" {
+    fails 1 "'cat; exit 5' ended with status 5" --through 'cat; exit 5'
+}
+@test "a command that returns something else is refused" {
+    fails 1 'returned: ' --through 'cat /dev/zero'
+    fails 1 'returned: ' --through 'yes'
+    woq-gen w:f32:1,2 >other.wts
+    fails 1 'before LOOP came back' --through 'cat other.wts; exec cat >/dev/null'
+    woq-gen w:f32:1,2 '@LOOP{"block":0,"group":"qkv"}' >other.wts
+    fails 1 "returned TENS 'w', which is not awaited in block 0, group 'qkv'" --through 'cat other.wts; cat >/dev/null'
+    woq-gen '@LOOP{"block":3,"group":"qkv"}' >other.wts
+    fails 1 'returned LOOP {"block":3,"group":"qkv"' --through 'cat other.wts; cat >/dev/null'
+    woq-gen '@LOOP{"block":0,"group":"qkv"}' >other.wts
+    fails 1 "returned 0 weights of block 0, group 'qkv', want 3" --through 'cat other.wts; cat >/dev/null'
+    Q=model.layers.0.self_attn.q_proj.weight
+    woq-gen "$Q:f32[32,32]:rand=1" "$Q:f32[32,32]:rand=1" "$Q:f32[32,32]:rand=1" '@LOOP{"block":0,"group":"qkv"}' >other.wts
+    fails 1 "returned '$Q' twice in block 0" --through 'cat other.wts; cat >/dev/null'
+    woq-gen "$Q:f32[2,2]:rand=1" '@LOOP{"block":0,"group":"qkv"}' >other.wts
+    fails 1 "returned 2 x 2, want 32 x 32" --through 'cat other.wts; cat >/dev/null'
+}
+@test "weights that are not finite: which block, which linear" {
+    cp -r "$TINY" bad
+    chmod -R u+w bad
+    header=$(od -A n -t u8 -N 8 bad/model.safetensors)
+    at=$(head -c $((header + 8)) bad/model.safetensors | tail -c +9 |
+        grep -ao '"model.layers.1.mlp.up_proj.weight":{[^}]*' | sed 's/.*data_offsets":\[\([0-9]*\),.*/\1/')
+    printf '\xff\xff\xff\x7f' | dd of=bad/model.safetensors bs=1 conv=notrunc status=none \
+        seek=$((header + 8 + at))
+    woq-extract bad >bad.wts
+    MODEL=bad.wts fails 1 "model.layers.1.mlp.up_proj.weight" --through "$GPTQ"
+    MODEL=bad.wts fails 1 "NaN" --emit hess
+}
+@test "samples: none, unequal, tokens that the model does not know" {
+    woq-gen '@TOKN{"sample":0};ids:u32:1,2,3' '@TOKN{"sample":1};ids:u32:1,2' >t.wts
+    fails 1 'sample 1 has 2 tokens, want 3'
+    woq-gen '@TOKN{"sample":0};ids:u32:1' >t.wts
+    fails 1 'sample 0 has 1 tokens, want 2'
+    cp m.wts t.wts
+    fails 1 "no samples in 't.wts'"
+    woq-gen '@TOKN{"sample":0};ids:u32:1,96' >t.wts
+    fails 1 '96'
+    rm t.wts
+    fails 1 t.wts
+}
+@test "streams that are no model" {
+    woq-gen w:f32:1,2 >none.wts
+    MODEL=none.wts fails 1 'no MODL frame at the start'
+    woq-ls m.wts >/dev/null
+    head -c 40000 m.wts >cut.wts
+    MODEL=cut.wts fails 3 truncated
+    calib --through "$GPTQ" m.wts >q.wts
+    MODEL=q.wts fails 1 "has no weight of group 'qkv'"
+}
+@test "--state: finished blocks are not done again, the bytes are the same" {
+    calib --through "$GPTQ" m.wts >want.wts
+    calib --state s --through "$GPTQ" m.wts | cmp - want.wts
+    [ -e s ] && [ -e s.0.wts ] && [ -e s.1.wts ]
+    run ! bash -c 'compgen -G "s*.tmp"'
+    # All is done: the command gets nothing to do.
+    woq-calib --no-history --tokens t.wts --state s --through "$GPTQ" m.wts 2>note | cmp - want.wts
+    grep "going on after block 1, from 's'" note
+    # After block 0 only.
+    rm -f s s.*
+    run -1 bash -c "woq-head --help >/dev/null; woq-calib -q --no-history --tokens t.wts --state s --through '$GPTQ' <(head -c 60000 m.wts) >/dev/null; exit 1"
+    [ -e s.0.wts ] && [ ! -e s.1.wts ]
+    woq-calib --no-history --tokens t.wts --state s --through "$GPTQ" m.wts 2>note | cmp - want.wts
+    grep "going on after block 0, from 's'" note
+}
+@test "--state: killed at any moment, then resumed: the same bytes" {
+    woq-gen --no-history --llama hidden=64,inter=128,layers=5,heads=4,kv=2,vocab=96 >m.wts
+    calib --through "$GPTQ" m.wts >want.wts
+    for delay in 0.005 0.015 0.03 0.05 0.08 0.12; do
+        rm -f s s.*
+        for _ in 1 2 3; do
+            woq-calib -q --no-history --tokens t.wts --state s --through "$GPTQ" m.wts >cut.wts &
+            pid=$!
+            sleep "$delay"
+            kill -9 "$pid" 2>/dev/null || true
+            wait "$pid" || true
+        done
+        calib --state s --through "$GPTQ" m.wts | cmp - want.wts
+    done
+}
+@test "--state: of other options, of another model, damaged" {
+    calib --state s --through "$GPTQ" m.wts >/dev/null
+    fails 1 "state 's' is of another run" --state s --through 'woq-hessian | woq-gptq --bits 2'
+    fails 1 "state 's' is of another run" --state s --inputs float --through "$GPTQ"
+    fails 1 "state 's' is of another run" --state s --token0 7 --through "$GPTQ"
+    cp t.wts t0.wts
+    tokens 6 40 8 >t.wts
+    fails 1 "state 's' is of another run" --state s --through "$GPTQ"
+    cp t0.wts t.wts
+    woq-gen --no-history --llama hidden=32,inter=64,layers=2,heads=4,kv=2,vocab=96,seed=9 >other.wts
+    MODEL=other.wts fails 1 "state 's' is of another model" --state s --through "$GPTQ"
+    woq-gen --no-history --llama hidden=64,inter=64,layers=2,heads=4,kv=2,vocab=96 >other.wts
+    MODEL=other.wts fails 1 "state 's' is of another model" --state s --through "$GPTQ"
+    head -c 2000 s >s.cut && mv s.cut s
+    fails 3 "truncated" --state s --through "$GPTQ"
+    cp m.wts s
+    fails 1 "is no state of woq-calib" --state s --through "$GPTQ"
+    rm -f s s.*
+    calib --state s --through "$GPTQ" m.wts >/dev/null
+    rm s.0.wts
+    fails 1 "s.0.wts" --state s --through "$GPTQ"
+    fails 1 "can't write the state" --state no/such/folder --through "$GPTQ"
+}
+@test "usage" {
+    for o in '' '--tokens t.wts --text x' '--tokens t.wts --emit best' '--tokens t.wts --inputs some' \
+        '--tokens t.wts --acts-dtype f16' '--tokens t.wts --state s' '--tokens t.wts -n 0' \
+        '--tokens t.wts --seqlen 1' '--tokens t.wts --token0 -1' '--tokens t.wts --unit block' \
+        '--tokens t.wts --token0 9007199254740993' '--tokens t.wts m.wts more'; do
+        echo "$o"
+        # shellcheck disable=SC2086
+        run -2 bash -c "woq-calib $o <m.wts >out.wts"
+    done
+}

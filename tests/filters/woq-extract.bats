@@ -1,0 +1,316 @@
+#!/usr/bin/env bats
+# tests/filters/woq-extract.bats
+bats_require_minimum_version 1.5.0
+load ../helpers
+T=$GOLDEN/tiny-llama
+
+values() { woq-extract --dtype f32 --no-side "$@" | woq-cat --values | grep -v '^HEAD\|^MODL'; }
+copy() { cp -r "$T/$1" m && chmod -R u+w m; }
+# edit FILE FROM TO: replaces text of the same length, so that no offset of the file moves.
+edit() {
+    [ ${#2} = ${#3} ]
+    grep -qaF -- "$2" "$1"
+    LC_ALL=C sed -i "s|$2|$3|" "$1"
+}
+
+@test "tensors come in model order, whatever the order in the file" {
+    woq-extract "$T/hf" >x.wts
+    run -0 bash -c "woq-ls x.wts | awk '{ print \$3, \$4 }'"
+    p=model.layers
+    [ "${lines[0]}" = 'MODL -' ]
+    [ "${lines[1]}" = 'TENS model.embed_tokens.weight' ]
+    [ "${lines[2]}" = 'BLKB -' ]
+    i=3
+    for n in input_layernorm self_attn.{q,k,v,o}_proj post_attention_layernorm mlp.{gate,up,down}_proj; do
+        [ "${lines[i]}" = "TENS $p.0.$n.weight" ]
+        [ "${lines[i + 11]}" = "TENS $p.1.$n.weight" ]
+        i=$((i + 1))
+    done
+    [ "${lines[12]}" = 'BLKE -' ]
+    [ "${lines[13]}" = 'BLKB -' ]
+    [ "${lines[24]}" = 'TENS model.norm.weight' ]
+    [ "${lines[25]}" = 'TENS lm_head.weight' ]
+    [ "${#lines[@]}" = 26 ]
+}
+@test "meta: role, block, group; HEAD: model and totals that TAIL confirms" {
+    woq-extract "$T/hf" >x.wts
+    run -0 woq-ls --json -m 'model.layers.1.*.q_proj.weight' x.wts
+    [[ $output == *'"role":"attn.q","block":1,"group":"qkv"'* ]]
+    run -0 woq-ls --json -m lm_head.weight x.wts
+    [[ $output == *'"role":"head"}'* ]]
+    head=$(woq-cat x.wts | head -1)
+    [[ $head == *'"model":"hf","order":"layer","total":{"frames":26,"bytes":'* ]]
+    total=$(grep -ao '"total":{"frames":[0-9]*,"bytes":[0-9]*' x.wts | grep -o '[0-9]*$')
+    tail=$(grep -ao '"frames":27,"bytes":[0-9]*' x.wts | grep -o '[0-9]*$')
+    [ "$total" = "$tail" ]
+}
+@test "a file beside its config.json is the folder" {
+    woq-extract --no-history "$T/hf" | woq-cat --values >a
+    woq-extract --no-history "$T/hf/model.safetensors" | woq-cat --values >b
+    diff <(tail -n +2 a) <(tail -n +2 b)
+    cd "$T/hf"
+    woq-extract model.safetensors | cmp - <(woq-extract ./model.safetensors)
+}
+@test "shards: biases follow their weight, buffers stay behind, the head is tied" {
+    woq-extract -v "$T/sharded" >x.wts 2>err
+    grep -q 'left out 1 tensor' err
+    run -0 woq-ls x.wts
+    [[ ${lines[4]} == *'layers.0.self_attn.q_proj.weight '* ]]
+    [[ ${lines[5]} == *'layers.0.self_attn.q_proj.bias '* ]]
+    [[ $output == *' bf16 '* && $output != *' f32 '* ]]
+    [[ $output != *lm_head* && $output != *inv_freq* ]]
+}
+@test "a head that is tied is stored once" {
+    copy hf
+    sed -i 's/"tie_word_embeddings": false/"tie_word_embeddings": true/' m/config.json
+    woq-extract m >x.wts
+    run ! grep -qa lm_head.weight x.wts
+}
+@test "GGUF: blocks decoded as the package gguf does, rows and names in HF order" {
+    values "$T/tiny.gguf" >a
+    values "$T/gguf-hf" >b
+    cmp a b
+    run -0 woq-ls --json -m '*layers.0.*q_proj.weight' <(woq-extract "$T/tiny.gguf" 2>/dev/null)
+    [[ $output == *'"source":"Q4_1"'* ]]
+}
+@test "GGUF: config.json from the keys, rope factors, stop ids" {
+    woq-extract "$T/tiny.gguf" >x.wts 2>err
+    grep -q 'note\|no tokenizer: the file has no vocabulary' err
+    tr -d '\t\n' <x.wts >flat
+    grep -qaF '"hidden_size":32,"intermediate_size":64,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":8,' flat
+    grep -qaF '"rms_norm_eps":1e-05,"rope_theta":500,"rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":64}' flat
+    grep -qaF '{"bos_token_id":1,"eos_token_id":[2, 5]}' flat
+}
+@test "llama2.c: versions 0, 1 and 2" {
+    values "$T/hf" >hf
+    values "$T/v1.bin" >v1
+    cmp v1 hf
+    values "$T/v0.bin" >v0
+    grep -v lm_head hf | cmp v0 -
+    values "$T/v2.bin" >v2
+    values "$T/v2-hf" >want
+    cmp v2 want
+    woq-extract "$T/v0.bin" | tr -d '\t\n' | grep -qaF '"tie_word_embeddings":true'
+}
+@test "the real model: 272 tensors and its tokenizer" {
+    need_model
+    run -0 woq-ls <(woq-extract "$M")
+    [ "$(grep -c TENS <<<"$output")" = 272 ]
+    [[ ${lines[0]} == *MODL* ]]
+    woq-extract --match model.norm.weight "$M" | woq-cat | head -2 | grep -q 'tokenizer.json [0-9]'
+}
+@test "--list shows what is in a file" {
+    run -0 woq-extract --list "$T/tiny.gguf"
+    [ "${#lines[@]}" = 21 ]
+    [[ ${lines[0]} =~ ^model.embed_tokens.weight\ +Q8_0\ +96x32\ +3264\ +embed$ ]]
+    run -0 woq-extract --list --match '*.1.mlp.down*' "$T/tiny.gguf"
+    [[ $output =~ down_proj.weight\ +Q5_0\ +32x64\ +1408\ +mlp.down$ ]]
+    run -0 --separate-stderr woq-extract --list --json --match lm_head.weight "$T/tiny.gguf"
+    [ "$output" = '{"format":"gguf","tensors":[{"name":"lm_head.weight","stored":"F16","shape":[96,32],"bytes":6144,"role":"head"}]}' ]
+    run -2 woq-extract --json "$T/tiny.gguf"
+    [[ $output == *'--json is for --list'* ]]
+}
+@test "--list shows a checkpoint with holes, too" {
+    copy hf
+    edit m/model.safetensors mlp.up_proj mlp.up_prxj
+    run -0 --separate-stderr woq-extract --list m
+    [ "${#lines[@]}" = 21 ]
+    [[ $stderr == *"'model.layers."*".mlp.up_prxj.weight'"* ]]
+    [[ ${lines[20]} =~ none$ ]]
+}
+@test "--match takes a part, with the borders of its blocks" {
+    woq-extract --match '*.1.mlp.*' "$T/hf" >x.wts
+    run -0 woq-ls x.wts
+    [ "${#lines[@]}" = 6 ]
+    [[ ${lines[1]} == *BLKB* && ${lines[4]} == *down_proj* && ${lines[5]} == *BLKE* ]]
+    run -1 --separate-stderr woq-extract --match nosuch "$T/hf"
+    [[ $stderr == *"no tensor's name matches 'nosuch'"*"hint: woq-extract --list"* ]]
+}
+@test "--dtype converts floats and refuses what f16 can't hold" {
+    woq-extract --dtype bf16 --match model.norm.weight "$T/hf" | woq-ls | grep -q 'model.norm.weight *bf16 *32 64'
+    woq-extract --dtype f16 "$T/sharded" | woq-cat --values >a
+    woq-extract "$T/sharded" | woq-cat --values >b
+    diff <(sed 's/bf16/f16/' b | tail -n +3 | cut -c1-30) <(tail -n +3 a | cut -c1-30)
+    copy hf
+    # The last weight of the file becomes 1e30.
+    printf '\xca\xf2\x49\x71' | dd of=m/model.safetensors bs=1 seek=101044 conv=notrunc status=none
+    run -1 --separate-stderr bash -c 'woq-extract --dtype f16 m >x.wts'
+    [[ $stderr == *"does not fit into f16"*"hint: use --dtype bf16 or f32"* ]]
+    woq-extract --dtype bf16 m >x.wts
+    run -2 woq-extract --dtype f8 "$T/hf"
+}
+@test "--check-finite names the first weight that is not" {
+    copy hf
+    woq-extract --check-finite m >x.wts
+    printf '\x00\x00\xc0\x7f' | dd of=m/model.safetensors bs=1 seek=101044 conv=notrunc status=none
+    woq-extract m >x.wts
+    run -1 --separate-stderr bash -c 'woq-extract --check-finite m >x.wts'
+    [[ $stderr == *"tensor '"*"', element "*" of 'data' is not finite"* ]]
+    run -3 woq-ls --verify x.wts
+}
+@test "--no-side leaves config.json alone" {
+    [ "$(woq-extract "$T/hf" | grep -ac '"name":"generation_config.json"')" = 1 ]
+    [ "$(woq-extract --no-side "$T/hf" | grep -ac '"name":"generation_config.json"')" = 0 ]
+    woq-extract --no-side "$T/hf" | grep -qa '"name":"config.json"'
+}
+@test "equal bytes for any number of threads" {
+    for f in tiny.gguf v2.bin; do
+        woq-extract --threads 1 "$T/$f" >a 2>/dev/null
+        woq-extract --threads 3 "$T/$f" >b 2>/dev/null
+        cmp a b
+    done
+}
+@test "missing tensors and wrong shapes are named" {
+    copy hf
+    edit m/model.safetensors mlp.up_proj mlp.up_prxj
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"woq-extract: m: tensor 'model.layers."*".mlp.up_proj.weight' is missing"* ]]
+    [[ $stderr == *"hint: is a shard missing?"* ]]
+    rm -r m && copy hf
+    sed -i 's/"intermediate_size": 64/"intermediate_size": 72/' m/config.json
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"64x32, config.json wants 72x32"* || $stderr == *"32x64, config.json wants 32x72"* ]]
+    rm -r m && copy hf
+    sed -i 's/"num_hidden_layers": 2/"num_hidden_layers": 1/' m/config.json
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"is in block 1, config.json has 1 blocks"* ]]
+    run -1 --separate-stderr woq-extract "$T/sharded/model-00001-of-00002.safetensors"
+    [[ $stderr == *"is missing"*"hint: is a shard missing? name the folder, not one file"* ]]
+}
+@test "a weight that is no float, and one of a type that no stream has" {
+    copy hf
+    edit m/model.safetensors '"F32"' '"I32"'
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"is I32, want floats"* ]]
+    cp "$REPO/tests/fuzz/corpus/safetensors/odd" m/model.safetensors
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"is F8_E4M3, which woq can't read"* ]]
+    run -0 --separate-stderr woq-extract --list m
+    [[ $output == *F8_E4M3* ]]
+}
+@test "GGUF: what its keys must say" {
+    # gguf FROM TO MESSAGE: tiny.gguf with a key renamed is refused with MESSAGE.
+    gguf() {
+        cp "$T/tiny.gguf" x.gguf && chmod u+w x.gguf
+        edit x.gguf "$1" "$2"
+        run -1 --separate-stderr woq-extract x.gguf
+        [[ $stderr == *"woq-extract: x.gguf: "*"$3"* ]]
+    }
+    gguf llama.embedding_length llama.embedding_lengtH "key 'llama.embedding_length' is missing"
+    gguf llama.block_count llama.block_counT "key 'llama.block_count' is missing"
+    gguf rms_epsilon rms_epsiloN "key 'llama.attention.layer_norm_rms_epsilon' is missing"
+    gguf general.architecture general.architecturE "key 'general.architecture' is missing"
+    gguf blk.1.attn_q.weight blk.7.attn_q.weight "is in block 7, config.json has 2 blocks"
+    gguf blk.1.attn_q.weight blk.1.attn_x.weight "tensor 'blk.1.attn_x.weight' has no place in architecture llama"
+    gguf blk.1.attn_q.weight blk.0.attn_q.weight "tensor 'blk.0.attn_q.weight' is there twice"
+    gguf token_embd.weight token_embd.weighT "tensor 'token_embd.weight' is missing or not 2-D"
+}
+@test "unknown tensors go last, with a note" {
+    copy hf
+    sed -i 's/"tie_word_embeddings": false/"tie_word_embeddings": true/' m/config.json
+    edit m/model.safetensors '"lm_head.weight' '"lm_tail.weight'
+    woq-extract m >x.wts 2>err
+    grep -q "1 tensors are unknown to the architecture ('lm_tail.weight', ...)" err
+    [[ $(woq-ls x.wts | tail -1) == *lm_tail.weight* ]]
+    woq-extract --quiet m 2>&1 >x.wts | cmp - /dev/null
+}
+@test "shards: paths out of the folder, lost shards, an index that lies" {
+    index=m/model.safetensors.index.json
+    for bad in ../model-00002-of-00002 /etc/passwd .hidden 'a\\\\b'; do
+        rm -rf m && copy sharded
+        sed -i "s|: \"model-00002-of-00002|: \"$bad|" $index
+        run -1 --separate-stderr woq-extract m
+        [[ $stderr == *"want a plain file name"* ]]
+    done
+    rm -rf m && copy sharded && rm m/model-00002-of-00002.safetensors
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"can't open 'm/model-00002-of-00002.safetensors'"* ]]
+    rm -rf m && copy sharded && sed -i 's/"model.norm.weight": "model-0000[12]/"model.norm.weight": "model-00003/' $index
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"can't open 'm/model-00003-of-00002.safetensors'"* ]]
+    rm -rf m && copy sharded && sed -i '/"model.norm.weight"/d' $index
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"model.norm.weight"* || $stderr == *"JSON"* ]]
+    rm -rf m && copy sharded && rm $index
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"2 safetensors files and no index"* ]]
+    rm -rf m && copy sharded && cp m/model-00001-of-00002.safetensors m/model-00002-of-00002.safetensors
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"is there twice (model-0000"* ]]
+}
+@test "config.json: absent, broken, unknown architecture, other quantizers" {
+    copy hf && rm m/config.json
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"no config.json in 'm'"*"hint: copy the model's config.json there"* ]]
+    run -1 --separate-stderr woq-extract m/model.safetensors
+    [[ $stderr == *"no config.json in 'm'"* ]]
+    echo '{"model_type": ' >m/config.json
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"m/config.json: "* ]]
+    echo '[]' >m/config.json
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"m/config.json: not a JSON object"* ]]
+    echo '{"model_type": "mamba", "architectures": ["MambaForCausalLM"]}' >m/config.json
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"unknown architecture 'MambaForCausalLM'"* ]]
+    sed 's/^{/{"quantization_config": {"quant_method": "awq"},/' "$T/hf/config.json" >m/config.json
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"quant_method 'awq' is not read, want gptq or none"* ]]
+    sed 's/^{/{"quantization_config": {"bits": 4},/' "$T/hf/config.json" >m/config.json
+    run -1 --separate-stderr woq-extract m
+    [[ $stderr == *"quantization_config without quant_method"* ]]
+    for key in hidden_size num_hidden_layers num_attention_heads vocab_size; do
+        sed "/\"$key\"/d" "$T/hf/config.json" >m/config.json
+        run -1 --separate-stderr woq-extract m
+        [[ $stderr == *"$key"* ]]
+    done
+}
+@test "what is no checkpoint is refused by what it looks like" {
+    run -1 --separate-stderr woq-extract /nosuch
+    [[ $stderr == *"can't open '/nosuch'"* ]]
+    printf 'PK\003\004 and more' >x.bin
+    run -1 --separate-stderr woq-extract x.bin
+    [[ $stderr == *"'x.bin' is a zip archive (a PyTorch file?)"*"hint: save it again as safetensors"* ]]
+    woq-gen w:f32:1 >x.wts
+    run -1 --separate-stderr woq-extract x.wts
+    [[ $stderr == *"'x.wts' is a woq stream already"*"hint: filters read it as it is"* ]]
+    echo 'hello world, this is no model' >x.txt
+    run -1 --separate-stderr woq-extract x.txt
+    [[ $stderr == *"'x.txt' is no checkpoint that woq knows"* ]]
+    : >empty
+    run -1 woq-extract empty
+    mkdir d && cp "$T/hf/config.json" d
+    run -1 --separate-stderr woq-extract d
+    [[ $stderr == *"folder 'd' has no .safetensors file"* ]]
+    : >d/pytorch_model.bin
+    run -1 --separate-stderr woq-extract d
+    [[ $stderr == *"only PyTorch files"*"hint: save it again with safe_serialization=True"* ]]
+}
+@test "a truncated file exits 3 and gets no TAIL" {
+    copy hf
+    truncate -s -4 m/model.safetensors
+    run -3 --separate-stderr bash -c 'woq-extract m >x.wts'
+    [[ $stderr == *"m/model.safetensors: truncated: tensor '"* ]]
+    head -c 30000 "$T/tiny.gguf" >cut.gguf
+    run -3 --separate-stderr bash -c 'woq-extract cut.gguf >x.wts'
+    [[ $stderr == *"woq-extract: cut.gguf: truncated: tensor '"*"hint: the file is damaged or cut short"* ]]
+    run -3 woq-ls --verify x.wts
+    head -c 3000 "$T/v1.bin" >cut.bin
+    run -3 --separate-stderr bash -c 'woq-extract cut.bin >x.wts'
+    [[ $stderr == *"truncated: 3000 bytes, the llama2.c header (version 1) asks for 99200"* ]]
+}
+@test "the examples of the manual page" {
+    run -0 woq-extract --list "$T/tiny.gguf"
+    woq-gen --llama hidden=64,inter=96,layers=2,heads=4,kv=2,vocab=64 | woq-pack --format safetensors -o model/
+    woq-extract model/ | woq-rtn --bits 4 | woq-pack --format gptq -o out/
+    woq-extract out/ >x.wts
+    grep -qa QTEN x.wts
+    run -0 bash -c "woq-extract --match '*norm*' $T/hf | woq-cat --stats"
+    [[ $output == *model.norm.weight* ]]
+}
+@test "usage: one operand" {
+    run -2 woq-extract
+    run -2 woq-extract a b
+    run -0 woq-extract --help
+    [[ $output == *"--check-finite"* ]]
+}

@@ -90,9 +90,11 @@ BATS := $(wildcard tests/filters/*.bats tests/pipelines/*.bats)
 PROVE = PATH="$(abspath $(BIN)):$$PATH" WOQ_BUILD="$(abspath $(B))" WOQ_ROOT="$(CURDIR)" \
 	CMOCKA_MESSAGE_OUTPUT=TAP prove -e tests/run
 check: all $(UNIT) $(FUZZ)  ## run the tests: make check [SAN=address,undefined] [T='tests/filters/x.bats']
-	$(Q)$(PROVE) -j2 $(or $(T),$(UNIT) $(FUZZ) $(BATS))
+	$(Q)rm -rf $(B)/tap
+	$(Q)$(PROVE) -j2 $(or $(T),$(UNIT) $(FUZZ) $(BATS)) || { tests/failures $(B); exit 1; }
 check-slow: all model  ## the tests on the real model, over ssh too (a few minutes)
-	$(Q)$(PROVE) $(or $(T),$(wildcard tests/slow/*.bats))
+	$(Q)rm -rf $(B)/tap
+	$(Q)$(PROVE) $(or $(T),$(wildcard tests/slow/*.bats)) || { tests/failures $(B); exit 1; }
 
 bench: all $(BENCH)  ## measure: every figure beside what it is to be compared with, in one table
 	$(Q)PATH="$(abspath $(BIN)):$$PATH" WOQ_BUILD="$(abspath $(B))" tests/bench/run $(BENCH) \

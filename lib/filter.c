@@ -3,6 +3,7 @@
 #include <woq/threads.h>
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -159,6 +160,23 @@ int woq_filter_input(struct woq_filter *w, const char *spec, const struct woq_re
     return woq_reader_open(r, spec, &o, &w->err);
 }
 
+/* WOQ_PROGRESS is what --progress is when nobody gives it. */
+static void progress_default(struct woq_filter *w)
+{
+    static const char *const modes[] = { "auto", "plain", "json", "none" };
+    const char *env = getenv("WOQ_PROGRESS");
+
+    if (!env || !*env || strcmp(progress, "auto") != 0)
+        return;
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (strcmp(env, modes[i]) == 0) {
+            progress = modes[i];
+            return;
+        }
+    woq_fail(&w->err, WOQ_EUSAGE, NULL, "WOQ_PROGRESS=%s: want auto, plain, json or none", env);
+    quit(w, WOQ_EUSAGE);
+}
+
 static void open_input(struct woq_filter *w)
 {
     const char *spec = !w->prog->operands && w->n_operands == 1 ? w->operands[0] : "-";
@@ -185,6 +203,7 @@ void woq_filter_open(struct woq_filter *w, const struct woq_program *prog, int a
     trace = getenv("WOQ_TRACE") != NULL;
     answer_questions(prog, argc, argv);
     parse(w, argc, argv);
+    progress_default(w);
     if (threads)
         woq_threads_set((int)threads);
     if (!(prog->flags & WOQ_SINK) && isatty(STDOUT_FILENO) == 1) {
@@ -331,7 +350,8 @@ static int finish(struct woq_filter *w, int rc)
     return rc;
 }
 
-/* A FAIL frame for the next program, even when our own HEAD was never read. */
+/* A FAIL frame for the next program, even when our own HEAD was never read. That program may have
+ * gone: our exit status then still tells of the failure, not of the pipe. */
 static void pass_failure_on(struct woq_filter *w)
 {
     const struct woq_error why = w->err;
@@ -342,6 +362,7 @@ static void pass_failure_on(struct woq_filter *w)
         w->head = woq_json_object();
         woq_json_set_str(w->head, "wts", WOQ_WTS_VERSION);
     }
+    signal(SIGPIPE, SIG_IGN);
     if (open_output(w) == WOQ_OK)
         woq_writer_fail(w->out, w->prog->name, &why);
     w->err = why;
@@ -355,8 +376,8 @@ int woq_filter_close(struct woq_filter *w, int rc)
     woq_progress_close(w->progress);
     w->progress = NULL;
     if (rc < 0) {
+        say(w); /* first: whoever reads our output may end us, or speak before us */
         pass_failure_on(w);
-        say(w);
     }
     status = woq_exit_status(rc);
     write_stats(w, status);
@@ -377,17 +398,21 @@ int woq_filter_at(struct woq_filter *w, const struct woq_frame *f)
                         woq_frame_name(f), (unsigned long long)f->at_byte);
 }
 
+/* One write: a pipeline's programs share standard error, their lines must not mix. */
 void woq_filter_note(struct woq_filter *w, const char *fmt, ...)
 {
+    struct woq_str line = { 0 };
     va_list ap;
 
     if (quiet)
         return;
-    fprintf(stderr, "%s: ", w->prog->name);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    woq_str_addf(&line, "%s: ", w->prog->name);
+    woq_str_addv(&line, fmt, ap);
+    woq_str_addf(&line, "\n");
     va_end(ap);
-    fputc('\n', stderr);
+    fputs(line.s ? line.s : "", stderr);
+    woq_str_release(&line);
 }
 
 bool woq_filter_verbose(const struct woq_filter *w)

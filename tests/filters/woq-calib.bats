@@ -30,7 +30,7 @@ calib() { woq-calib --no-history --quiet --tokens t.wts "$@"; }
 types() { woq-ls "$1" | awk '{ print $3 }' | sort | uniq -c | awk '{ printf "%s%s ", $2, $1 }'; }
 qten() { woq-ls --json "$1" | grep '"type":"QTEN"' | sed 's/"seq":[0-9]*,"offset":[0-9]*,//'; }
 fails() { # STATUS TEXT OPTION...: woq-calib fails so, and its output has no TAIL
-    run -"$1" --separate-stderr bash -c 'shift; timeout 20 woq-calib --no-history --quiet --tokens t.wts "$@" '"${MODEL:-m.wts}"' >out.wts' - - "${@:3}"
+    run -"$1" --separate-stderr bash -c 'shift; timeout 300 woq-calib --no-history --quiet --tokens t.wts "$@" '"${MODEL:-m.wts}"' >out.wts' - - "${@:3}"
     echo "stderr: $stderr"
     [[ $stderr == *"$2"* ]]
     run -3 woq-fsck --quiet out.wts

@@ -60,7 +60,7 @@ Host localhost
     LogLevel ERROR
 END
         /usr/sbin/sshd -f "$SSH/sshd_config" -E "$SSH/log" || continue
-        for _ in 1 2 3 4 5 6 7 8 9 10; do
+        for _ in {1..100}; do
             [ -s "$SSH/pid" ] && break
             sleep 0.2
         done

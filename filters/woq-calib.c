@@ -6,11 +6,9 @@
  * at one forward per block. Without, the frames go into the stream before the weights they
  * describe. */
 #include <woq/calib.h>
-#include <woq/model.h>
-#include <woq/tokens.h>
 
-static const char *text_path, *tokens_path, *through, *emit = "acts", *inputs = "quantized",
-                                                      *acts_dtype = "f32", *state;
+static const char *text_path, *tokens_path, *acts_from, *acts_to, *through, *state;
+static const char *emit = "acts", *inputs = "quantized", *acts_dtype = "f32";
 static long n_samples = 128, seqlen = 512;
 static uint64_t seed, token0;
 
@@ -21,15 +19,20 @@ static const struct woq_opt opts[] = {
     { WOQ_OPT_STR, 0, "tokens", "SPEC", &tokens_path, false,
       "calibration samples from woq-tokens instead: a stream in a file, or fd:N" },
     { WOQ_OPT_INT, 'n', "samples", "N", &n_samples, false, "windows to draw from --text", .lo = 1,
-      .hi = 1 << 24 },
-    { WOQ_OPT_INT, 0, "seqlen", "N", &seqlen, false, "tokens per window", .lo = 2, .hi = 1 << 20 },
+      .hi = WOQ_CALIB_MAX_SAMPLES },
+    { WOQ_OPT_INT, 0, "seqlen", "N", &seqlen, false, "tokens per window", .lo = 2,
+      .hi = WOQ_CALIB_MAX_SEQLEN },
     { WOQ_OPT_SIZE, 0, "seed", "N", &seed, false, "of the windows drawn" },
+    { WOQ_OPT_STR, 0, "acts-from", "FILE", &acts_from, false,
+      "activations in place of samples: begin at the block that they are for, see --acts-to" },
+    { WOQ_OPT_STR, 0, "acts-to", "FILE", &acts_to, false,
+      "write the activations after the last block of the stream", .local = true },
     { WOQ_OPT_SIZE, 0, "token0", "N", &token0, false,
       "number of the first token, so that sums of several runs can be told apart and merged" },
     { WOQ_OPT_STR, 0, "through", "CMD", &through, false,
       "a shell command that gets each group and returns it quantized" },
     { WOQ_OPT_ENUM, 0, "emit", "WHAT", &emit, false, "what describes a group's inputs",
-      "acts|hess|stat" },
+      "acts|hess|stat|none" },
     { WOQ_OPT_ENUM, 0, "inputs", "WHICH", &inputs, false,
       "the forward after a group runs on its returned (quantized) or on its own (float) weights",
       "quantized|float" },
@@ -44,111 +47,50 @@ static const struct woq_opt opts[] = {
 
 static int check(struct woq_error *err)
 {
-    if (!text_path == !tokens_path)
-        return woq_fail(err, WOQ_EUSAGE, NULL, "want either --text or --tokens");
-    if (token0 > (uint64_t)1 << 52)
+    if (!!text_path + !!tokens_path + !!acts_from != 1)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "want one of --text, --tokens and --acts-from");
+    if (token0 > WOQ_CALIB_MAX_TOKEN0)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--token0: want at most 2^52");
+    if (token0 && acts_from)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "--token0: the file of --acts-from says it");
     if (state && !through)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--state is for --through");
+    if (strcmp(emit, "none") == 0 && !through && !acts_to)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "--emit none is for --acts-to or --through");
     return WOQ_OK;
-}
-
-static int on_text(void *ctx, const char *text, size_t bytes, struct woq_error *err)
-{
-    void **both = ctx;
-
-    return woq_tokenizer_encode(both[0], text, bytes, true, both[1], err);
-}
-
-/* Windows of --text, by the tokenizer of the MODL frame: ids [n_samples][seqlen]. */
-static int draw(struct woq_ids *ids, const struct woq_frame *modl, struct woq_error *err)
-{
-    const size_t n = (size_t)n_samples, len = (size_t)seqlen;
-    size_t *start = woq_alloc(n * sizeof *start, err);
-    struct woq_tokenizer *t = NULL;
-    struct woq_ids all = { 0 };
-    void *both[2];
-    int rc = start ? woq_modl_tokenizer(modl, &t, err) : WOQ_ENOMEM;
-
-    both[0] = t;
-    both[1] = &all;
-    if (rc == WOQ_OK)
-        rc = woq_texts_each(text_path, NULL, on_text, both, err);
-    if (rc == WOQ_OK)
-        rc = woq_sample_starts(start, n, all.n, len, seed, err);
-    for (size_t i = 0; rc == WOQ_OK && i < n; i++)
-        for (size_t k = 0; rc == WOQ_OK && k < len; k++)
-            rc = woq_ids_push(ids, all.ids[start[i] + k], err);
-    woq_tokenizer_close(t);
-    woq_ids_release(&all);
-    free(start);
-    return rc;
-}
-
-/* All TOKN frames of a stream; they must be of one length. */
-static int load(struct woq_ids *ids, size_t *n, size_t *len, struct woq_error *err)
-{
-    struct woq_reader *r;
-    struct woq_frame *f;
-    int rc = woq_reader_open(&r, tokens_path, NULL, err);
-
-    *n = *len = 0;
-    if (rc < 0)
-        return rc;
-    while ((rc = woq_reader_next(r, &f, err)) > 0) {
-        const struct woq_array *a = NULL;
-
-        if (!woq_frame_is(f, "TOKN"))
-            continue;
-        if ((rc = woq_frame_want(f, "ids", WOQ_U32, 1, &a, err)) < 0)
-            break;
-        if (a->n_elem < 2 || (*n && a->n_elem != *len)) {
-            rc = woq_fail(err, WOQ_EDATA, "give woq-tokens --samples and --seqlen",
-                          "sample %zu has %zu tokens, want %zu", *n, a->n_elem, *len ? *len : 2);
-            break;
-        }
-        *len = a->n_elem;
-        for (size_t i = 0; rc >= 0 && i < a->n_elem; i++)
-            rc = woq_ids_push(ids, ((const uint32_t *)a->data)[i], err);
-        (*n)++;
-    }
-    if (rc == WOQ_OK && *n == 0)
-        rc = woq_fail(err, WOQ_EDATA, "make it with woq-tokens", "no samples in '%s'", tokens_path);
-    woq_reader_close(r);
-    return rc < 0 ? woq_error_at(err, "%s", tokens_path) : rc;
 }
 
 struct work {
     struct woq_ids ids;
-    struct woq_str key;
     struct woq_calib *calib;
 };
 
 /* MODL has come: the tokens can be had, the walk can begin. */
 static int begin(struct work *k, struct woq_filter *w, const struct woq_frame *modl)
 {
-    struct woq_calib_opts o = { .through = through, .state = state };
-    int rc;
+    struct woq_calib_opts o = {
+        .n_samples = (size_t)n_samples,
+        .seqlen = (size_t)seqlen,
+        .token0 = token0,
+        .through = through,
+        .state = state,
+        .acts_from = acts_from,
+        .acts_to = acts_to,
+    };
+    int rc = WOQ_OK;
 
     o.emit = strcmp(emit, "hess") == 0   ? WOQ_EMIT_HESS
              : strcmp(emit, "stat") == 0 ? WOQ_EMIT_STAT
+             : strcmp(emit, "none") == 0 ? WOQ_EMIT_NONE
                                          : WOQ_EMIT_ACTS;
     o.float_inputs = strcmp(inputs, "float") == 0;
     o.acts_dtype = strcmp(acts_dtype, "bf16") == 0 ? WOQ_BF16 : WOQ_F32;
-    o.n_samples = (size_t)n_samples;
-    o.seqlen = (size_t)seqlen;
-    o.token0 = token0;
-    rc = tokens_path ? load(&k->ids, &o.n_samples, &o.seqlen, &w->err)
-                     : draw(&k->ids, modl, &w->err);
-    if (rc < 0)
-        return rc;
-    woq_str_addf(&k->key, "%zu x %zu tokens %016llx from %llu, emit %s, inputs %s, %s, through %s",
-                 o.n_samples, o.seqlen,
-                 (unsigned long long)woq_hash64(k->ids.ids, k->ids.n * sizeof *k->ids.ids),
-                 (unsigned long long)token0, emit, inputs, acts_dtype, through ? through : "");
+    if (tokens_path)
+        rc = woq_samples_load(&k->ids, tokens_path, &o.n_samples, &o.seqlen, &w->err);
+    else if (text_path)
+        rc = woq_samples_draw(&k->ids, text_path, modl, o.n_samples, o.seqlen, seed, &w->err);
     o.ids = k->ids.ids;
-    o.key = k->key.s;
-    return woq_calib_open(&k->calib, &o, w);
+    return rc == WOQ_OK ? woq_calib_open(&k->calib, &o, w) : rc;
 }
 
 int main(int argc, char **argv)
@@ -182,6 +124,5 @@ int main(int argc, char **argv)
     }
     rc = woq_calib_close(k.calib, rc);
     woq_ids_release(&k.ids);
-    woq_str_release(&k.key);
     return woq_filter_close(&w, rc);
 }

@@ -26,7 +26,6 @@ int woq_calib_open(struct woq_calib **out, const struct woq_calib_opts *o, struc
     c->o = *o;
     c->w = w;
     c->err = &w->err;
-    c->n_tokens = o->n_samples * o->seqlen;
     c->state.path = o->state;
     c->state.log_fd = -1;
     *out = c;
@@ -201,13 +200,18 @@ static enum woq_moment_kind moment_kind(const struct woq_calib *c)
     return c->o.emit == WOQ_EMIT_HESS ? WOQ_MOMENT_HESS : WOQ_MOMENT_STAT;
 }
 
+static bool is_sum(const struct woq_calib *c)
+{
+    return c->o.emit == WOQ_EMIT_HESS || c->o.emit == WOQ_EMIT_STAT;
+}
+
 /* Before the group's first weight: what describes its inputs. */
 static int end_group(struct woq_calib *c, const char *group, const struct woq_frame *first)
 {
     const size_t at = (size_t)(first - c->held);
     int rc = put_until(c, at);
 
-    if (rc == WOQ_OK && c->o.emit != WOQ_EMIT_ACTS) {
+    if (rc == WOQ_OK && is_sum(c)) {
         rc = woq_moments_emit(&c->moments, moment_kind(c), &c->out, c->err);
         if (rc == WOQ_OK)
             rc = c->command ? woq_coproc_put(c->command, &c->out, c->err)
@@ -225,17 +229,18 @@ static int on_input(void *ctx, const char *group, const float *x, size_t n_token
 {
     struct woq_calib *c = ctx;
     const struct woq_frame *first = first_of(c, group);
-    int rc;
+    int rc = WOQ_OK;
 
     if (!first)
         return woq_fail(err, WOQ_EDATA, NULL, "block %zu has no weight of group '%s'", c->block,
                         group);
-    rc = make_acts(c, group, woq_frame_name(first), x, n_tokens, width, token0);
-    if (rc == WOQ_OK && c->o.emit != WOQ_EMIT_ACTS)
+    if (c->o.emit != WOQ_EMIT_NONE)
+        rc = make_acts(c, group, woq_frame_name(first), x, n_tokens, width, token0);
+    if (rc == WOQ_OK && is_sum(c))
         rc = woq_moments_take(&c->moments, moment_kind(c), &c->out, err);
-    else if (rc == WOQ_OK && c->command)
+    else if (rc == WOQ_OK && c->command && c->o.emit != WOQ_EMIT_NONE)
         rc = woq_coproc_put(c->command, &c->out, err);
-    else if (rc == WOQ_OK) {
+    else if (rc == WOQ_OK && !c->command) {
         rc = put_until(c, (size_t)(first - c->held));
         if (rc == WOQ_OK)
             rc = woq_calib_put(c, &c->out);
@@ -263,15 +268,33 @@ static int hold(struct woq_calib *c, struct woq_frame *f)
     return WOQ_OK;
 }
 
-static int begin_block(struct woq_calib *c, struct woq_frame *f)
+/* Blocks follow one another, from the first or from the one that --acts-from is for. */
+static int check_block(struct woq_calib *c, int64_t block)
 {
-    const int64_t block = woq_json_get_int(f->meta, "block", -1);
-
     if (!c->x)
-        return woq_fail(c->err, WOQ_EDATA, "start from woq-extract",
+        return woq_fail(c->err, WOQ_EDATA, "start from woq-extract, or give --acts-from",
                         "a block begins before the embedding came");
     if (c->in_block || block < 0)
         return woq_fail(c->err, WOQ_EDATA, NULL, "BLKB without a number, or inside a block");
+    if ((size_t)block == c->next_block && c->next_block < c->config.n_layers)
+        return WOQ_OK;
+    if (c->o.acts_from && !c->any_block)
+        return woq_fail(c->err, WOQ_EDATA, "give the part of the model that begins there",
+                        "the stream begins with block %lld, the activations of '%s' are for block "
+                        "%zu",
+                        (long long)block, c->o.acts_from, c->next_block);
+    return woq_fail(c->err, WOQ_EDATA, NULL, "found block %lld, want block %zu of %zu",
+                    (long long)block, c->next_block, c->config.n_layers);
+}
+
+static int begin_block(struct woq_calib *c, struct woq_frame *f)
+{
+    const int64_t block = woq_json_get_int(f->meta, "block", -1);
+    const int rc = check_block(c, block);
+
+    if (rc < 0)
+        return rc;
+    c->any_block = true;
     c->in_block = true;
     c->block = (size_t)block;
     c->n_put = 0;
@@ -283,6 +306,7 @@ static int begin_block(struct woq_calib *c, struct woq_frame *f)
 static int forward(struct woq_calib *c)
 {
     const struct woq_tap tap = { on_input, c };
+    const bool tapped = c->o.through || c->o.emit != WOQ_EMIT_NONE;
     int rc = WOQ_OK;
 
     for (size_t i = 0; i < c->n_held && rc == WOQ_OK; i++)
@@ -293,8 +317,8 @@ static int forward(struct woq_calib *c)
     if (rc == WOQ_OK)
         rc = woq_calib_log_begin(c);
     if (rc == WOQ_OK)
-        rc = woq_block_forward(c->decoder, &c->weights, c->x, c->o.n_samples, c->o.seqlen, &tap,
-                               c->err);
+        rc = woq_block_forward(c->decoder, &c->weights, c->x, c->o.n_samples, c->o.seqlen,
+                               tapped ? &tap : NULL, c->err);
     if (rc == WOQ_OK)
         rc = put_until(c, c->n_held);
     if (rc == WOQ_OK)
@@ -312,23 +336,61 @@ static int end_block(struct woq_calib *c, struct woq_frame *f)
         woq_frame_release(&c->held[i]);
     c->n_held = 0;
     c->in_block = false;
+    c->next_block = c->block + 1;
     return rc;
 }
 
 /* ------------------------------------------------------------------ the stream */
 
+/* What a state must agree with. */
+static int make_key(struct woq_calib *c)
+{
+    static const char *const emits[] = { "acts", "hess", "stat", "none" };
+
+    woq_str_addf(&c->key, "%zu x %zu tokens %016llx from %llu, ", c->o.n_samples, c->o.seqlen,
+                 (unsigned long long)c->tokens_hash, (unsigned long long)c->o.token0);
+    if (c->o.acts_from)
+        woq_str_addf(&c->key, "activations %016llx after %zu blocks, ",
+                     (unsigned long long)c->acts_hash, c->next_block);
+    return woq_str_addf(&c->key, "emit %s, inputs %s, %s, through %s", emits[c->o.emit],
+                        c->o.float_inputs ? "float" : "quantized", woq_dtype_name(c->o.acts_dtype),
+                        c->o.through ? c->o.through : "")
+               ? woq_fail_nomem(c->err, 256)
+               : WOQ_OK;
+}
+
+/* The activations are there: a state may know later ones; the command is started. */
+static int start(struct woq_calib *c)
+{
+    int rc = make_key(c);
+
+    if (rc == WOQ_OK)
+        rc = woq_calib_resume(c);
+    if (rc == WOQ_OK && c->o.through) {
+        signal(SIGPIPE, SIG_IGN); /* a command that hangs up becomes a message */
+        rc = woq_coproc_open(&c->command, c->o.through, woq_filter_head(c->w),
+                             woq_filter_max_frame(c->w), c->err);
+    }
+    return rc;
+}
+
 static int read_config(struct woq_calib *c, const struct woq_frame *modl)
 {
     struct woq_json *json = NULL;
-    int rc = woq_modl_config(modl, &json, c->err);
+    int rc;
 
+    if (c->has_config)
+        return woq_fail(c->err, WOQ_EDATA, NULL, "a second MODL frame");
+    rc = woq_modl_config(modl, &json, c->err);
     if (rc == WOQ_OK)
         rc = woq_config_init(&c->config, json, c->err);
     woq_json_free(json);
+    if (rc == WOQ_OK && c->o.acts_from)
+        rc = woq_calib_acts_from(c);
     if (rc == WOQ_OK)
         rc = woq_decoder_open(&c->decoder, &c->config, c->o.seqlen, c->err);
     c->has_config = rc == WOQ_OK;
-    return rc;
+    return rc == WOQ_OK && c->o.acts_from ? start(c) : rc;
 }
 
 static int embed(struct woq_calib *c, const struct woq_frame *f)
@@ -338,18 +400,16 @@ static int embed(struct woq_calib *c, const struct woq_frame *f)
     if (!c->has_config)
         return woq_fail(c->err, WOQ_EDATA, "start from woq-extract",
                         "no MODL frame before weights");
-    c->x = woq_alloc(c->n_tokens * c->config.hidden * sizeof *c->x, c->err);
-    if (!c->x)
-        return WOQ_ENOMEM;
-    rc = woq_embed(c->x, &c->config, f, c->o.ids, c->n_tokens, c->err);
+    if (c->o.acts_from)
+        return WOQ_OK;
+    if (c->x)
+        return woq_fail(c->err, WOQ_EDATA, NULL, "a second embedding");
+    rc = woq_calib_x_alloc(c);
     if (rc == WOQ_OK)
-        rc = woq_calib_resume(c);
-    if (rc == WOQ_OK && c->o.through) {
-        signal(SIGPIPE, SIG_IGN); /* a command that hangs up becomes a message */
-        rc = woq_coproc_open(&c->command, c->o.through, woq_filter_head(c->w),
-                             woq_filter_max_frame(c->w), c->err);
-    }
-    return rc;
+        rc = woq_embed(c->x, &c->config, f, c->o.ids, c->n_tokens, c->err);
+    if (rc == WOQ_OK)
+        c->tokens_hash = woq_hash64(c->o.ids, c->n_tokens * sizeof *c->o.ids);
+    return rc == WOQ_OK ? start(c) : rc;
 }
 
 int woq_calib_take(struct woq_calib *c, struct woq_frame *f)
@@ -384,6 +444,8 @@ int woq_calib_close(struct woq_calib *c, int rc)
     if (rc == WOQ_OK && !c->x)
         rc = woq_fail(c->err, WOQ_EDATA, "start from woq-extract", "the stream has no embedding");
     rc = woq_coproc_close(c->command, rc, c->err);
+    if (rc == WOQ_OK && c->o.acts_to)
+        rc = woq_calib_acts_to(c);
     woq_calib_state_close(c);
     for (size_t i = 0; i < c->cap_held; i++)
         woq_frame_release(&c->held[i]);
@@ -394,6 +456,7 @@ int woq_calib_close(struct woq_calib *c, int rc)
     woq_moments_release(&c->moments);
     woq_frame_release(&c->out);
     woq_buf_release(&c->narrow);
+    woq_str_release(&c->key);
     free(c);
     return rc;
 }

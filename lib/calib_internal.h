@@ -1,4 +1,5 @@
-/* calib_internal.h -- what calib.c (the walk) and calib_state.c (stop and go on) share. */
+/* calib_internal.h -- what calib.c (the walk), calib_state.c (stop and go on) and calib_acts.c
+ * (files of activations) share. */
 #ifndef WOQ_CALIB_INTERNAL_H
 #define WOQ_CALIB_INTERNAL_H
 #include <woq/calib.h>
@@ -23,10 +24,12 @@ struct woq_calib {
     struct woq_coproc *command;
     struct woq_moments moments;
     float *x; /* [n_samples][seqlen][hidden] */
-    size_t n_tokens;
+    size_t n_tokens, next_block;
+    uint64_t tokens_hash, acts_hash; /* of ids; of what --acts-from held */
+    struct woq_str key;              /* options and samples that a state must agree with */
 
     /* The block in hand. */
-    bool in_block;
+    bool in_block, any_block;
     size_t block;
     struct woq_frame *held; /* its frames, in order */
     size_t n_held, cap_held, n_put;
@@ -38,6 +41,22 @@ struct woq_calib {
 
 /* Puts into the output and into the log of the block. */
 int woq_calib_put(struct woq_calib *c, struct woq_frame *f);
+
+/* c->x for o.n_samples x o.seqlen tokens; sets n_tokens. */
+int woq_calib_x_alloc(struct woq_calib *c);
+
+/* Files that appear under their name only when they are whole; `what` is for messages. end closes
+ * fd, and with rc < 0 only removes what was written. */
+int woq_calib_file_begin(const char *what, const char *path, int *fd, struct woq_error *err);
+int woq_calib_file_end(const char *what, const char *path, int fd, int rc, struct woq_error *err);
+/* HEAD of a file of activations after `done` blocks. */
+struct woq_json *woq_calib_acts_head(const struct woq_calib *c, size_t done);
+int woq_calib_acts_write(struct woq_calib *c, int fd, const struct woq_json *head);
+/* The frames after HEAD into c->x; their number and width are checked. */
+int woq_calib_acts_read(struct woq_calib *c, struct woq_reader *r);
+/* --acts-from and --acts-to. */
+int woq_calib_acts_from(struct woq_calib *c);
+int woq_calib_acts_to(struct woq_calib *c);
 
 /* Reads the state if there is one: fills c->x and c->state.done. Fails if it is of other options.
  */

@@ -5,54 +5,20 @@
  * only when it is complete and on disk, the logs first, so that STATE never promises too much. */
 #include "calib_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* STATE.N.wts, or STATE itself for block < 0; with `tmp` the name before it is complete. */
-static char *file_name(const struct woq_calib *c, long block, bool tmp)
+static const char kind_of_file[] = "state";
+
+/* STATE.N.wts */
+static char *log_name(const struct woq_calib *c, size_t block)
 {
     struct woq_str s = { 0 };
 
-    woq_str_addf(&s, "%s", c->state.path);
-    if (block >= 0)
-        woq_str_addf(&s, ".%ld.wts", block);
-    if (tmp)
-        woq_str_addf(&s, ".tmp");
+    woq_str_addf(&s, "%s.%zu.wts", c->state.path, block);
     return s.s;
-}
-
-static int open_tmp(struct woq_calib *c, long block, int *fd)
-{
-    char *path = file_name(c, block, true);
-
-    if (!path)
-        return woq_fail_nomem(c->err, 256);
-    *fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (*fd < 0)
-        woq_fail_errno(c->err, NULL, "can't write the state '%s'", path);
-    free(path);
-    return *fd < 0 ? WOQ_ESYS : WOQ_OK;
-}
-
-/* The complete file gets its name. Closes fd. */
-static int settle(struct woq_calib *c, long block, int fd, int rc)
-{
-    char *tmp = file_name(c, block, true), *path = file_name(c, block, false);
-
-    if (rc == WOQ_OK && (!tmp || !path))
-        rc = woq_fail_nomem(c->err, 256);
-    if (rc == WOQ_OK && fdatasync(fd) != 0)
-        rc = woq_fail_errno(c->err, NULL, "can't write the state '%s'", tmp);
-    close(fd);
-    if (rc == WOQ_OK && rename(tmp, path) != 0)
-        rc = woq_fail_errno(c->err, NULL, "can't name the state '%s'", path);
-    free(tmp);
-    free(path);
-    return rc;
 }
 
 void woq_calib_count(struct woq_calib *c, const struct woq_frame *f)
@@ -63,28 +29,31 @@ void woq_calib_count(struct woq_calib *c, const struct woq_frame *f)
         c->state.input = woq_hash64(pair, sizeof pair);
 }
 
+/* What a file of the state belongs to: these options, this input so far. */
 static struct woq_json *head_of(const struct woq_calib *c, const char *kind)
 {
-    struct woq_json *head = woq_json_object();
+    struct woq_json *head = woq_calib_acts_head(c, c->block + 1);
     char input[17];
 
     snprintf(input, sizeof input, "%016llx", (unsigned long long)c->state.input);
-    woq_json_set_str(head, "wts", WOQ_WTS_VERSION);
     woq_json_set_str(head, "calib", kind);
-    woq_json_set_str(head, "key", c->o.key);
+    woq_json_set_str(head, "key", c->key.s);
     woq_json_set_str(head, "input", input);
-    woq_json_set_num(head, "done", (double)c->block + 1);
     return head;
 }
 
 int woq_calib_log_begin(struct woq_calib *c)
 {
     struct woq_json *head;
+    char *path;
     int rc;
 
     if (!c->state.path)
         return WOQ_OK;
-    rc = open_tmp(c, (long)c->block, &c->state.log_fd);
+    path = log_name(c, c->block);
+    rc = path ? woq_calib_file_begin(kind_of_file, path, &c->state.log_fd, c->err)
+              : woq_fail_nomem(c->err, 256);
+    free(path);
     if (rc < 0)
         return rc;
     head = head_of(c, "block");
@@ -93,41 +62,30 @@ int woq_calib_log_begin(struct woq_calib *c)
     return rc;
 }
 
-static int put_activations(struct woq_calib *c, int fd)
-{
-    const uint64_t shape[2] = { c->n_tokens, c->config.hidden };
-    struct woq_json *head = head_of(c, "activations");
-    struct woq_writer *w = NULL;
-    struct woq_frame f = { 0 };
-    int rc = woq_writer_open_fd(&w, fd, "<state>", head, c->err);
-
-    woq_frame_begin(&f, "acts");
-    if (rc == WOQ_OK)
-        rc = woq_frame_add(&f, "x", WOQ_F32, 2, shape, c->x, c->err);
-    if (rc == WOQ_OK)
-        rc = woq_writer_put(w, &f, c->err);
-    if (rc == WOQ_OK)
-        rc = woq_writer_finish(w, c->err);
-    woq_writer_close(w);
-    woq_frame_release(&f);
-    woq_json_free(head);
-    return rc;
-}
-
 int woq_calib_log_end(struct woq_calib *c)
 {
+    struct woq_json *head;
+    char *path;
     int rc, fd;
 
     if (!c->state.path)
         return WOQ_OK;
-    rc = woq_writer_finish(c->state.log, c->err);
+    path = log_name(c, c->block);
+    head = head_of(c, "activations");
+    rc = path && head ? woq_writer_finish(c->state.log, c->err) : woq_fail_nomem(c->err, 256);
     woq_writer_close(c->state.log);
     c->state.log = NULL;
-    rc = settle(c, (long)c->block, c->state.log_fd, rc);
+    if (path)
+        rc = woq_calib_file_end(kind_of_file, path, c->state.log_fd, rc, c->err);
     c->state.log_fd = -1;
     if (rc == WOQ_OK)
-        rc = open_tmp(c, -1, &fd);
-    return rc == WOQ_OK ? settle(c, -1, fd, put_activations(c, fd)) : rc;
+        rc = woq_calib_file_begin(kind_of_file, c->state.path, &fd, c->err);
+    if (rc == WOQ_OK)
+        rc = woq_calib_file_end(kind_of_file, c->state.path, fd, woq_calib_acts_write(c, fd, head),
+                                c->err);
+    woq_json_free(head);
+    free(path);
+    return rc;
 }
 
 static int other(struct woq_calib *c, const char *what, const char *found, const char *want)
@@ -140,30 +98,23 @@ static int other(struct woq_calib *c, const char *what, const char *found, const
 static int read_state(struct woq_calib *c, struct woq_reader *r)
 {
     const struct woq_json *head = NULL;
-    const struct woq_array *x = NULL;
     const char *key, *kind;
-    struct woq_frame *f;
     int rc = woq_reader_head(r, &head, c->err);
 
     if (rc < 0)
         return rc;
     kind = woq_json_get_str(head, "calib");
     key = woq_json_get_str(head, "key");
-    if (!kind || strcmp(kind, "activations") != 0)
+    if (!kind || !key || strcmp(kind, "activations") != 0)
         return woq_fail(c->err, WOQ_EDATA, "give another name to --state",
                         "'%s' is no state of woq-calib", c->state.path);
-    if (!key || strcmp(key, c->o.key) != 0)
-        return other(c, "run", key, c->o.key);
-    if ((rc = woq_reader_next(r, &f, c->err)) < 0)
-        return rc;
-    if (rc != WOQ_ITEM || woq_frame_want(f, "x", WOQ_F32, 2, &x, c->err) < 0 ||
-        x->shape[0] != c->n_tokens || x->shape[1] != c->config.hidden)
-        return other(c, "model", "shape", "the shape of these activations");
-    memcpy(c->x, x->data, x->bytes);
+    if (strcmp(key, c->key.s) != 0)
+        return other(c, "run", key, c->key.s);
     c->state.done = (size_t)woq_json_get_int(head, "done", 0);
     if (c->state.done == 0 || c->state.done > c->config.n_layers)
         return other(c, "model", "blocks", "fewer blocks");
-    return woq_reader_next(r, &f, c->err); /* TAIL: nothing was cut */
+    rc = woq_calib_acts_read(c, r);
+    return rc == WOQ_EDATA ? other(c, "model", "shape", "the shape of these activations") : rc;
 }
 
 int woq_calib_resume(struct woq_calib *c)
@@ -186,7 +137,7 @@ int woq_calib_resume(struct woq_calib *c)
 
 int woq_calib_replay(struct woq_calib *c, size_t block)
 {
-    char *path = file_name(c, (long)block, false), input[17];
+    char *path = log_name(c, block), input[17];
     const struct woq_json *head = NULL;
     const char *was;
     struct woq_reader *r = NULL;

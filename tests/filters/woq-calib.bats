@@ -237,11 +237,120 @@ fails() { # STATUS TEXT OPTION...: woq-calib fails so, and its output has no TAI
     fails 1 "s.0.wts" --state s --through "$GPTQ"
     fails 1 "can't write the state" --state no/such/folder --through "$GPTQ"
 }
+# parts: the stem and each block as streams of their own; m.wts gets the HEAD of parts put together
+parts() {
+    woq-head --no-history --blocks 0 m.wts >stem.wts
+    woq-part --no-history --of 2 --take 1 m.wts >b.0.wts
+    woq-part --no-history --of 2 --take 2 m.wts >b.1.wts
+    woq-join --no-history b.0.wts b.1.wts >joined.wts
+    mv joined.wts m.wts
+}
+from() { woq-calib --no-history --quiet --acts-from "$@"; }
+fails_from() { # STATUS TEXT OPTION...: as fails, without --tokens
+    run -"$1" --separate-stderr bash -c 'shift; timeout 20 woq-calib --no-history --quiet "$@" '"${MODEL:-b.0.wts}"' >out.wts' - - "${@:3}"
+    echo "stderr: $stderr"
+    [[ $stderr == *"$2"* ]]
+    run -3 woq-fsck --quiet out.wts
+}
+@test "--acts-from, --acts-to: a closed loop per part is the closed loop" {
+    parts
+    calib --through "$GPTQ" --acts-to want.acts m.wts >want.wts
+    calib --emit none --acts-to acts.0 stem.wts | cmp - stem.wts
+    from acts.0 --acts-to acts.1 --through "$GPTQ" b.0.wts >q.0.wts
+    from acts.1 --acts-to acts.2 --through "$GPTQ" b.1.wts >q.1.wts
+    woq-join --no-history q.0.wts q.1.wts | cmp - want.wts
+    cmp acts.2 want.acts
+    # The activations that follow from the quantized block are the same without the loop.
+    from acts.0 --emit none --acts-to again.1 q.0.wts | cmp - q.0.wts
+    cmp again.1 acts.1
+    run ! bash -c 'compgen -G "*.tmp"'
+    # A state is such a file too; with the blocks, in one run.
+    calib --state s --through "$GPTQ" b.0.wts >/dev/null
+    from s --acts-to again.2 --through "$GPTQ" b.1.wts | cmp - q.1.wts
+    cmp again.2 acts.2
+    from fd:9 --emit none --acts-to again.2 q.1.wts 9<acts.1 >/dev/null
+    cmp again.2 acts.2
+}
+@test "--acts-from: samples, numbers of tokens and the float path are those of the file" {
+    parts
+    calib --emit hess --token0 7 m.wts >want.wts
+    calib --emit none --token0 7 --acts-to acts.0 stem.wts >/dev/null
+    from acts.0 --emit hess --acts-to acts.1 b.0.wts >h.0.wts
+    from acts.1 --emit hess b.1.wts >h.1.wts
+    woq-join --no-history h.0.wts h.1.wts | cmp - want.wts
+    woq-ls --json h.1.wts | grep '"spans":\[\[7,247\]\]'
+    # All blocks of a stream are walked, wherever it begins; samples need not be as long as a chunk.
+    tokens 2 1100 3 >t.wts
+    calib --emit none --acts-to a --emit hess m.wts >want.wts
+    calib --emit none --acts-to acts.0 stem.wts >/dev/null
+    from acts.0 --acts-to b --emit hess m.wts | cmp - want.wts
+    cmp a b
+    # Nothing to walk.
+    from acts.0 --emit none --acts-to c stem.wts | cmp - stem.wts
+    cmp c acts.0
+}
+@test "--acts-from with --state: killed and resumed in the middle of a model" {
+    parts
+    calib --emit none --acts-to acts.0 stem.wts >/dev/null
+    from acts.0 --through "$GPTQ" m.wts >want.wts
+    run -1 bash -c "woq-calib -q --no-history --acts-from acts.0 --state s --through '$GPTQ' <(head -c 60000 m.wts) >/dev/null; exit 1"
+    [ -e s.0.wts ] && [ ! -e s.1.wts ]
+    woq-calib --no-history --acts-from acts.0 --state s --through "$GPTQ" --acts-to acts.2 m.wts 2>note | cmp - want.wts
+    grep "going on after block 0, from 's'" note
+    # The state is of other activations, or further than the stream.
+    from acts.0 --state s --through "$GPTQ" b.0.wts >/dev/null
+    fails_from 1 'the state is after 2 blocks, the stream ends after 1' --acts-from acts.0 --acts-to no --state s \
+        --through "$GPTQ"
+    [ ! -e no ]
+    tokens 6 40 9 >t.wts
+    calib --emit none --acts-to acts.0 stem.wts >/dev/null
+    fails_from 1 "state 's' is of another run" --acts-from acts.0 --state s --through "$GPTQ"
+}
+@test "--acts-from: files of another block, another model, no activations, damaged" {
+    parts
+    calib --emit none --acts-to acts.0 stem.wts >/dev/null
+    from acts.0 --emit none --acts-to acts.1 b.0.wts >/dev/null
+    MODEL=b.1.wts fails_from 1 "the stream begins with block 1, the activations of 'acts.0' are for block 0" --acts-from acts.0
+    MODEL=b.0.wts fails_from 1 "the stream begins with block 0, the activations of 'acts.1' are for block 1" --acts-from acts.1
+    MODEL=b.1.wts fails_from 1 'a block begins before the embedding came' --tokens t.wts
+    woq-gen --no-history --llama hidden=64,inter=64,layers=2,heads=4,kv=2,vocab=96 >wide.wts
+    MODEL=wide.wts fails_from 1 'activations are 32 wide, the model has 64' --acts-from acts.0
+    woq-gen --no-history --llama hidden=32,inter=64,layers=1,heads=4,kv=2,vocab=96 >short.wts
+    calib --emit none --acts-to acts.2 m.wts >/dev/null
+    MODEL=short.wts fails_from 1 "'acts.2' is after 2 blocks, the model has 1" --acts-from acts.2
+    fails_from 1 'm.wts' --acts-from m.wts
+    fails_from 1 "'m.wts' holds no activations of woq-calib" --acts-from m.wts
+    fails_from 1 no-such-file --acts-from no-such-file
+    head -c 4000 acts.0 >cut
+    fails_from 3 truncated --acts-from cut
+    # Rows that are missing, or too many.
+    woq-head --no-history -n 0 acts.0 >few
+    fails_from 1 "'few' holds activations of 0 tokens, want 240" --acts-from few
+    woq-join --no-history acts.0 acts.0 >many
+    fails_from 1 '240 activations from token 0 on, want at most 0 from token 240 on' --acts-from many
+}
+@test "--acts-to: only when all went well" {
+    fails 1 'ended with status 5' --acts-to a --through 'cat; exit 5'
+    fails 1 "can't write the activations 'no/such/folder" --acts-to no/such/folder
+    head -c 40000 m.wts >cut.wts
+    MODEL=cut.wts fails 3 truncated --emit none --acts-to a
+    run ! bash -c 'compgen -G "a*"'
+}
+@test "--emit none: the command gets weights only" {
+    calib --emit none --through 'tee seen | cat' m.wts | cmp - m.wts
+    [ "$(types seen)" = "LOOP8 TENS14 " ]
+    calib --emit none --through 'woq-rtn --no-history --bits 3 --group-size 16' --acts-to a m.wts >q.wts
+    woq-rtn --no-history --bits 3 --group-size 16 m.wts >rtn.wts
+    cmp <(qten q.wts) <(qten rtn.wts)
+    calib --emit none --acts-to b rtn.wts >/dev/null
+    cmp a b
+}
 @test "usage" {
     for o in '' '--tokens t.wts --text x' '--tokens t.wts --emit best' '--tokens t.wts --inputs some' \
         '--tokens t.wts --acts-dtype f16' '--tokens t.wts --state s' '--tokens t.wts -n 0' \
         '--tokens t.wts --seqlen 1' '--tokens t.wts --token0 -1' '--tokens t.wts --unit block' \
-        '--tokens t.wts --token0 9007199254740993' '--tokens t.wts m.wts more'; do
+        '--tokens t.wts --acts-from t.wts' '--text t.wts --acts-from t.wts' '--acts-from t.wts --token0 1' \
+        '--tokens t.wts --emit none' '--tokens t.wts --token0 9007199254740993' '--tokens t.wts m.wts more'; do
         echo "$o"
         # shellcheck disable=SC2086
         run -2 bash -c "woq-calib $o <m.wts >out.wts"

@@ -3,9 +3,8 @@
  * Frantar et al. 2022 (arXiv:2210.17323v2). Each weight needs the Hessian of its inputs: a `hess`
  * frame (woq-hessian) that came before it, for itself or for its group. One factor serves all
  * linears of a group. Codes have the same bits on any ISA and for any number of threads. */
-#include <woq/filter.h>
 #include <woq/gptq.h>
-#include <woq/side.h>
+#include <woq/quantizer.h>
 
 static long bits = 4, group_size = 32, block_size = 128;
 static bool sym, asym, act_order, static_groups, gar, keep_hess;
@@ -66,96 +65,69 @@ static int check(struct woq_error *err)
     return woq_scheme_check(&defaults.scheme, err);
 }
 
-struct work {
-    struct woq_side side;
-    struct woq_gptq_group group; /* in hand */
-    struct woq_frame out, note;
-    struct woq_buf buf;
-};
-
 /* What a person wants to know of a layer afterwards; travels before it. */
-static int put_note(struct work *k, struct woq_filter *w, const struct woq_frame *f,
-                    const struct woq_gptq_report *report)
+static void write_note(struct woq_frame *note, const struct woq_frame *f,
+                       const struct woq_gptq_report *report, const struct woq_gptq_group *group)
 {
     struct woq_json *meta;
 
-    woq_frame_begin(&k->note, "note");
-    meta = woq_frame_edit(&k->note);
+    woq_frame_begin(note, "note");
+    meta = woq_frame_edit(note);
     woq_json_set_str(meta, "prog", "woq-gptq");
     woq_json_set_str(meta, "of", woq_frame_name(f));
     if (!report) {
         woq_json_set_str(meta, "fallback", "rtn");
-        return woq_filter_put(w, &k->note);
+        return;
     }
     woq_json_set_num(meta, "loss", report->loss);
-    woq_json_set_num(meta, "percdamp", k->group.factor.percdamp);
-    woq_json_set_num(meta, "dead", (double)k->group.factor.n_dead);
-    if (k->group.factor.no_feedback)
+    woq_json_set_num(meta, "percdamp", group->factor.percdamp);
+    woq_json_set_num(meta, "dead", (double)group->factor.n_dead);
+    if (group->factor.no_feedback)
         woq_json_set_str(meta, "fallback", "no feedback: never positive definite");
-    return woq_filter_put(w, &k->note);
 }
 
-/* Quantizes f into k->out; *gptq tells whether there was a Hessian. */
-static int quantize(struct work *k, const struct woq_frame *f, const struct woq_scheme *s,
-                    struct woq_gptq_report *report, bool *gptq, struct woq_error *err)
+static int quantize(struct woq_quantizer *q, const struct woq_frame *f, const struct woq_scheme *s,
+                    struct woq_error *err)
 {
+    struct woq_gptq_group *group = q->ctx; /* the one in hand */
+    struct woq_gptq_report report = { 0 };
     struct woq_gptq_opts o = defaults;
     struct woq_tensor t;
     int rc = woq_frame_view(f, &t, err);
+    bool found;
 
     o.scheme = *s;
     if (rc == WOQ_OK)
-        rc = woq_gptq_group_need(&k->group, woq_side_hess(&k->side, f), f, t.n_cols, s->group_size,
-                                 &o, err);
+        rc = woq_gptq_group_need(group, woq_side_hess(&q->side, f), f, t.n_cols, s->group_size, &o,
+                                 err);
     if (rc < 0)
         return rc;
-    *gptq = rc == WOQ_ITEM;
-    if (!*gptq && strcmp(fallback, "rtn") == 0)
-        return woq_rtn_frame(&k->out, f, s, NULL, &k->buf, err);
-    if (!*gptq)
+    found = rc == WOQ_ITEM;
+    if (!found && strcmp(fallback, "rtn") != 0)
         return woq_fail(err, WOQ_EDATA, "put woq-hessian before, or give --fallback rtn",
                         "no Hessian describes this weight");
-    rc = woq_gptq_frame(&k->out, f, &k->group, &o, &k->buf, report, err);
-    return rc == WOQ_EUSAGE ? (err->status = WOQ_EDATA) : rc; /* of a scheme in the stream */
+    rc = found ? woq_gptq_frame(&q->out, f, group, &o, &q->buf, &report, err)
+               : woq_rtn_frame(&q->out, f, s, NULL, &q->buf, err);
+    if (rc < 0)
+        return rc == WOQ_EUSAGE ? (err->status = WOQ_EDATA) : rc; /* of a scheme in the stream */
+    write_note(&q->note, f, found ? &report : NULL, group);
+    return WOQ_OK;
 }
 
 /* A weight that stays may take the Hessian of its group with it: first the factor, for the rest. */
-static int pass(struct work *k, struct woq_filter *w, struct woq_frame *f)
+static int pass(struct woq_quantizer *q, const struct woq_frame *f, struct woq_error *err)
 {
-    const struct woq_frame *hess = woq_frame_is_tensor(f) ? woq_side_hess(&k->side, f) : NULL;
-    const char *group = hess ? woq_json_get_str(hess->meta, "group") : NULL;
+    const struct woq_frame *hess = woq_side_hess(&q->side, f);
     struct woq_tensor t;
-    int rc = group ? woq_frame_view(f, &t, &w->err) : WOQ_OK;
-
-    if (rc == WOQ_OK && group && t.n_dims == 2)
-        rc = woq_gptq_group_need(&k->group, hess, f, t.n_cols, defaults.scheme.group_size,
-                                 &defaults, &w->err);
-    if (rc < 0)
-        return woq_filter_at(w, f);
-    rc = woq_frame_is_tensor(f) ? woq_side_settle(&k->side, w, f, false)
-                                : woq_side_flush(&k->side, w);
-    return rc ? rc : woq_filter_put(w, f);
-}
-
-static int take(struct work *k, struct woq_filter *w, struct woq_frame *f)
-{
-    struct woq_gptq_report report = { 0 };
-    struct woq_scheme s;
-    bool gptq = false;
     int rc;
 
-    if (woq_side_is(f))
-        return (rc = woq_side_hold(&k->side, f, &w->err)) ? woq_filter_at(w, f) : WOQ_OK;
-    rc = woq_scheme_choose(&s, f, &defaults.scheme, &match, &w->err);
-    if (rc == WOQ_ITEM) {
-        if ((rc = quantize(k, f, &s, &report, &gptq, &w->err)) < 0)
-            return woq_filter_at(w, f);
-        rc = woq_side_settle(&k->side, w, f, !keep_hess);
-        if (rc == WOQ_OK)
-            rc = put_note(k, w, f, gptq ? &report : NULL);
-        return rc ? rc : woq_filter_put(w, &k->out);
-    }
-    return rc ? woq_filter_at(w, f) : pass(k, w, f);
+    if (!hess || !woq_json_get_str(hess->meta, "group"))
+        return WOQ_OK;
+    rc = woq_frame_view(f, &t, err);
+    if (rc == WOQ_OK && t.n_dims == 2)
+        rc = woq_gptq_group_need(q->ctx, hess, f, t.n_cols, defaults.scheme.group_size, &defaults,
+                                 err);
+    return rc;
 }
 
 int main(int argc, char **argv)
@@ -170,21 +142,22 @@ int main(int argc, char **argv)
             "woq-pack --format gptq -o out/\n"
             "  woq-gptq --bits 3 --act-order <model-with-hessians.wts >model-3bit.wts\n",
     };
+    struct woq_gptq_group group = { 0 };
+    struct woq_quantizer q = { .defaults = &defaults.scheme,
+                               .match = &match,
+                               .ctx = &group,
+                               .quantize = quantize,
+                               .pass = pass };
     struct woq_filter w;
     struct woq_frame *f;
-    struct work k = { 0 };
     int rc;
 
     woq_filter_open(&w, &prog, argc, argv);
+    q.keep_side = keep_hess;
     while ((rc = woq_filter_next(&w, &f)) > 0)
-        if ((rc = take(&k, &w, f)) < 0)
+        if ((rc = woq_quantizer_take(&q, &w, f)) < 0)
             break;
-    if (rc == 0)
-        rc = woq_side_flush(&k.side, &w);
-    woq_side_release(&k.side);
-    woq_gptq_group_release(&k.group);
-    woq_frame_release(&k.out);
-    woq_frame_release(&k.note);
-    woq_buf_release(&k.buf);
+    rc = woq_quantizer_close(&q, &w, rc);
+    woq_gptq_group_release(&group);
     return woq_filter_close(&w, rc);
 }

@@ -4,9 +4,7 @@
  * from a search for a smaller range with less squared error: one ratio for a layer (1.6), or one
  * for each group. Where a `hess` or `stat` frame describes the inputs of a weight, an error counts
  * by the second moment of its input. */
-#include <woq/filter.h>
-#include <woq/quant.h>
-#include <woq/side.h>
+#include <woq/quantizer.h>
 
 static long bits = 4, group_size = 32, group_dim = 1;
 static bool sym, asym, full_range, mse;
@@ -57,45 +55,16 @@ static int check(struct woq_error *err)
     return woq_scheme_check(&defaults, err);
 }
 
-struct work {
-    struct woq_side side;
-    struct woq_frame out;
-    struct woq_buf buf; /* a weight in f32, where it came in another type */
-    size_t n_quantized;
-};
-
-static int quantize(struct work *k, const struct woq_frame *f, const struct woq_scheme *s,
+static int quantize(struct woq_quantizer *q, const struct woq_frame *f, const struct woq_scheme *s,
                     struct woq_error *err)
 {
     const float *importance;
     struct woq_tensor t;
     int rc = woq_frame_view(f, &t, err);
 
-    if (rc || (rc = woq_side_importance(&k->side, f, t.n_cols, &importance, err)) ||
-        (rc = woq_rtn_frame(&k->out, f, s, importance, &k->buf, err)))
-        return rc;
-    k->n_quantized++;
-    return WOQ_OK;
-}
-
-static int take(struct work *k, struct woq_filter *w, struct woq_frame *f)
-{
-    struct woq_scheme s;
-    int rc = woq_scheme_choose(&s, f, &defaults, &match, &w->err);
-
-    if (rc == WOQ_ITEM) {
-        if (quantize(k, f, &s, &w->err))
-            return woq_filter_at(w, f);
-        rc = woq_side_settle(&k->side, w, f, true);
-        return rc ? rc : woq_filter_put(w, &k->out);
-    }
-    if (rc)
-        return woq_filter_at(w, f);
-    if (woq_side_is(f))
-        return woq_side_hold(&k->side, f, &w->err) ? woq_filter_at(w, f) : WOQ_OK;
-    rc = woq_frame_is_tensor(f) ? woq_side_settle(&k->side, w, f, false)
-                                : woq_side_flush(&k->side, w);
-    return rc ? rc : woq_filter_put(w, f);
+    if (rc == WOQ_OK)
+        rc = woq_side_importance(&q->side, f, t.n_cols, &importance, err);
+    return rc ? rc : woq_rtn_frame(&q->out, f, s, importance, &q->buf, err);
 }
 
 int main(int argc, char **argv)
@@ -109,22 +78,15 @@ int main(int argc, char **argv)
                     "woq-pack --format gptq -o out/\n"
                     "  woq-extract model/ | woq-rtn --bits 3 --search mse >model-3bit.wts\n"
     };
+    struct woq_quantizer q = { .defaults = &defaults, .match = &match, .quantize = quantize };
     struct woq_filter w;
     struct woq_frame *f;
-    struct work k = { 0 };
     int rc;
 
     woq_filter_open(&w, &prog, argc, argv);
     while ((rc = woq_filter_next(&w, &f)) > 0)
-        if ((rc = take(&k, &w, f)) < 0)
+        if ((rc = woq_quantizer_take(&q, &w, f)) < 0)
             break;
-    if (rc == 0)
-        rc = woq_side_flush(&k.side, &w);
-    if (rc == 0 && k.n_quantized == 0)
-        woq_filter_note(&w, "no weight was quantized: none had a linear role or a scheme%s",
-                        match.n ? " and matched" : "");
-    woq_side_release(&k.side);
-    woq_frame_release(&k.out);
-    woq_buf_release(&k.buf);
+    rc = woq_quantizer_close(&q, &w, rc);
     return woq_filter_close(&w, rc);
 }

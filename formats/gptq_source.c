@@ -203,7 +203,6 @@ static int add_float(struct woq_source *s, const struct woq_st_tensor *t, struct
 {
     static const char *const parts[] = { ".qzeros", ".scales", ".g_idx" };
     struct state *p = s->priv;
-    struct woq_item *item;
 
     for (size_t i = 0; i < 3; i++) {
         const size_t n = strlen(t->name), tail = strlen(parts[i]);
@@ -217,14 +216,8 @@ static int add_float(struct woq_source *s, const struct woq_st_tensor *t, struct
         if (owned)
             return WOQ_OK;
     }
-    item = woq_source_add(s, t->name, err);
-    if (!item)
+    if (!woq_source_add_st(s, t, err))
         return WOQ_ENOMEM;
-    item->dtype = t->dtype;
-    item->n_dims = t->n_dims;
-    memcpy(item->shape, t->shape, sizeof t->shape);
-    snprintf(item->stored, sizeof item->stored, "%s", t->stored);
-    item->file_bytes = t->bytes;
     p->floats[s->n_items - 1] = t;
     return WOQ_OK;
 }

@@ -42,17 +42,8 @@ int woq_safetensors_source_init(struct woq_source *s, struct woq_error *err)
     s->load = load;
     s->format = "safetensors";
     /* Item i is tensor i. */
-    for (size_t i = 0; i < s->st.n_tensors; i++) {
-        const struct woq_st_tensor *t = &s->st.tensors[i];
-        struct woq_item *item = woq_source_add(s, t->name, err);
-
-        if (!item)
+    for (size_t i = 0; i < s->st.n_tensors; i++)
+        if (!woq_source_add_st(s, &s->st.tensors[i], err))
             return WOQ_ENOMEM;
-        item->dtype = t->dtype;
-        item->n_dims = t->n_dims;
-        memcpy(item->shape, t->shape, sizeof t->shape);
-        snprintf(item->stored, sizeof item->stored, "%s", t->stored);
-        item->file_bytes = t->bytes;
-    }
     return WOQ_OK;
 }

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -73,6 +74,21 @@ struct woq_item *woq_source_add(struct woq_source *s, const char *name, struct w
         return NULL;
     }
     s->n_items++;
+    return item;
+}
+
+struct woq_item *woq_source_add_st(struct woq_source *s, const struct woq_st_tensor *t,
+                                   struct woq_error *err)
+{
+    struct woq_item *item = woq_source_add(s, t->name, err);
+
+    if (!item)
+        return NULL;
+    item->dtype = t->dtype;
+    item->n_dims = t->n_dims;
+    memcpy(item->shape, t->shape, sizeof t->shape);
+    snprintf(item->stored, sizeof item->stored, "%s", t->stored);
+    item->file_bytes = t->bytes;
     return item;
 }
 

@@ -61,6 +61,9 @@ void woq_source_close(struct woq_source *s); /* NULL is fine */
 
 /* Appends a zeroed item with a copy of `name`; NULL and err when out of memory. */
 struct woq_item *woq_source_add(struct woq_source *s, const char *name, struct woq_error *err);
+/* The same for a tensor of s->st as it lies there. */
+struct woq_item *woq_source_add_st(struct woq_source *s, const struct woq_st_tensor *t,
+                                   struct woq_error *err);
 /* Appends a side file; `data` (malloc'ed) changes hands, on failure too. */
 int woq_source_add_side(struct woq_source *s, const char *name, void *data, size_t bytes,
                         struct woq_error *err);

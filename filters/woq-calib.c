@@ -6,11 +6,12 @@
  * at one forward per block. Without, the frames go into the stream before the weights they
  * describe. */
 #include <woq/calib.h>
+#include <woq/decoder.h>
 
 static const char *text_path, *tokens_path, *acts_from, *acts_to, *through, *state;
 static const char *emit = "acts", *inputs = "quantized", *acts_dtype = "f32";
 static long n_samples = 128, seqlen = 512;
-static uint64_t seed, token0;
+static uint64_t seed, token0, spill = WOQ_SPILL_BYTES;
 
 /* clang-format off */
 static const struct woq_opt opts[] = {
@@ -38,6 +39,9 @@ static const struct woq_opt opts[] = {
       "quantized|float" },
     { WOQ_OPT_ENUM, 0, "acts-dtype", "DTYPE", &acts_dtype, false, "of activations on the wire",
       "f32|bf16" },
+    { WOQ_OPT_SIZE, 0, "spill", "SIZE", &spill, false,
+      "memory for activations that wait for a group; more goes through a file in TMPDIR",
+      .local = true },
     { WOQ_OPT_STR, 0, "state", "FILE", &state, false,
       "keep finished blocks in FILE.N.wts and the activations in FILE; a run that was ended goes on "
       "from there with the same bytes", .local = true },
@@ -72,6 +76,7 @@ static int begin(struct work *k, struct woq_filter *w, const struct woq_frame *m
         .n_samples = (size_t)n_samples,
         .seqlen = (size_t)seqlen,
         .token0 = token0,
+        .spill_bytes = spill,
         .through = through,
         .state = state,
         .acts_from = acts_from,

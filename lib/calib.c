@@ -335,6 +335,7 @@ static int end_block(struct woq_calib *c, struct woq_frame *f)
     for (size_t i = 0; i < c->n_held; i++)
         woq_frame_release(&c->held[i]);
     c->n_held = 0;
+    woq_reader_drop(c->w->in);
     c->in_block = false;
     c->next_block = c->block + 1;
     return rc;
@@ -389,6 +390,8 @@ static int read_config(struct woq_calib *c, const struct woq_frame *modl)
         rc = woq_calib_acts_from(c);
     if (rc == WOQ_OK)
         rc = woq_decoder_open(&c->decoder, &c->config, c->o.seqlen, c->err);
+    if (rc == WOQ_OK)
+        woq_decoder_spill(c->decoder, c->o.spill_bytes);
     c->has_config = rc == WOQ_OK;
     return rc == WOQ_OK && c->o.acts_from ? start(c) : rc;
 }
@@ -429,8 +432,12 @@ int woq_calib_take(struct woq_calib *c, struct woq_frame *f)
             rc = read_config(c, f);
         else if (role && strcmp(role, "embed") == 0)
             rc = embed(c, f);
-        if (rc == WOQ_OK)
-            return woq_filter_put(c->w, f);
+        if (rc == WOQ_OK) {
+            rc = woq_filter_put(c->w, f);
+            woq_buf_release(
+                &f->body); /* an embedding is large: a block does not inherit its room */
+            return rc;
+        }
     }
     return rc < 0 ? woq_filter_at(c->w, f) : WOQ_OK;
 }

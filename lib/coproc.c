@@ -32,7 +32,8 @@ struct woq_coproc {
     struct woq_error err;
 };
 
-/* Keeps one frame. LOOP closes the unit. */
+/* Keeps one frame. LOOP closes the unit. Activations that come back are ours already: they would
+ * take as much memory as all tokens need. */
 static int keep(struct woq_coproc *p, struct woq_frame *f)
 {
     if (woq_frame_is(f, "LOOP")) {
@@ -43,6 +44,8 @@ static int keep(struct woq_coproc *p, struct woq_frame *f)
         p->looped = true;
         return WOQ_OK;
     }
+    if (woq_frame_is(f, "acts"))
+        return WOQ_OK;
     if (p->n == p->cap) {
         const size_t cap = p->cap ? 2 * p->cap : 8;
         struct woq_frame *grown = realloc(p->frames, cap * sizeof *grown);

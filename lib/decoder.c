@@ -1,9 +1,10 @@
 /* decoder.c -- a block's forward over a batch of windows (models.md 3.2 PRE, 6).
  *
- * The batch is cut into chunks of tokens by its shape alone. Without a tap, windows go through in
- * groups, and a chunk's linears follow each other while its rows are in the cache: norm + q,k,v;
- * then attention; then o + norm + MLP. With a tap each step runs over the whole batch, because the
- * tap must have seen every token before the group's weights are used. */
+ * The batch is cut into chunks of tokens by its shape alone, and goes through in runs of chunks, so
+ * that buffers are those of a run. Without a tap, a chunk's linears follow each other while its
+ * rows are in the cache: norm + q,k,v; then attention; then o + norm + MLP. With a tap each step
+ * makes its runs over the whole batch, because the tap must have seen every token before the
+ * group's weights are used; what a step leaves for the next waits in a spill. */
 #include "decoder_internal.h"
 
 #include <math.h>
@@ -17,7 +18,8 @@
 
 enum {
     CHUNK = 512,           /* tokens: packing a weight costs little beside its products */
-    CHUNKS_PER_THREAD = 8, /* of a group of windows: threads wait little at its end */
+    CHUNKS_PER_THREAD = 8, /* of a run: threads wait little at its end */
+    RUN_BYTES = 32 << 20,  /* buffers of a run with a tap, if that is enough for every thread */
 };
 
 int woq_decoder_scratch(struct woq_decoder *d, size_t bytes, struct woq_error *err)
@@ -55,6 +57,7 @@ int woq_decoder_open(struct woq_decoder **out, const struct woq_config *c, size_
     d->c = *c;
     d->max_ctx = max_ctx;
     d->n_threads = woq_threads();
+    d->spill_bytes = WOQ_SPILL_BYTES;
     d->scratch = calloc((size_t)d->n_threads, sizeof *d->scratch);
     rc = d->scratch ? make_rope(d, max_ctx, err) : woq_fail_nomem(err, sizeof *d->scratch);
     if (rc < 0) {
@@ -72,10 +75,11 @@ void woq_decoder_close(struct woq_decoder *d)
     for (int t = 0; d->scratch && t < d->n_threads; t++)
         woq_buf_release(&d->scratch[t]);
     free(d->scratch);
-    woq_buf_release(&d->h);
     woq_buf_release(&d->att);
     woq_buf_release(&d->qkv);
+    woq_buf_release(&d->shown);
     woq_buf_release(&d->norm);
+    woq_spill_close(d->spill);
     woq_buf_release(&d->rope);
     free(d);
 }
@@ -108,30 +112,43 @@ static struct chunks chunks_of(size_t ctx)
     return k;
 }
 
+/* A run of chunks. Buffers begin at its first token, x at the first of all. */
 struct job {
     struct woq_decoder *d;
     const struct woq_block *b;
     struct chunks k;
     float *x;
-    size_t n_windows, n_tokens;
-    float *norm, *qkv, *att, *h; /* of these windows; norm and h per thread without a tap */
-    bool whole;                  /* norm and h hold all tokens */
+    size_t n_tokens;          /* of the whole batch */
+    size_t chunk0, n, token0; /* chunks of this run; its first token */
+    float *qkv, *att, *shown;
     atomic_bool bad;
+    atomic_int rc; /* of the spill: the first failure, told in `err` */
+    struct woq_error *err;
 };
 
-static size_t n_chunks(const struct job *j)
+static size_t n_chunks(const struct chunks *k, size_t n_windows)
 {
-    return (j->n_windows + j->k.windows_per - 1) / j->k.windows_per * j->k.per_window;
+    return (n_windows + k->windows_per - 1) / k->windows_per * k->per_window;
 }
 
+/* Chunk i of the run, as tokens of the batch. */
 static void chunk_span(const struct job *j, size_t i, size_t *t0, size_t *n)
 {
-    const size_t w = i / j->k.per_window * j->k.windows_per;
-    const size_t part = i % j->k.per_window * j->k.size;
+    const size_t at = j->chunk0 + i, w = at / j->k.per_window * j->k.windows_per;
+    const size_t part = at % j->k.per_window * j->k.size;
     const size_t limit = j->k.per_window > 1 ? (w + 1) * j->k.ctx : j->n_tokens;
 
     *t0 = w * j->k.ctx + part;
     *n = limit - *t0 < j->k.size ? limit - *t0 : j->k.size;
+}
+
+static void set_run(struct job *j, size_t chunk0, size_t n)
+{
+    size_t unused;
+
+    j->chunk0 = chunk0;
+    j->n = n;
+    chunk_span(j, 0, &j->token0, &unused);
 }
 
 /* y [n][out] (+)= x [n][in] W^T + b for `n_roles` linears whose outputs lie side by side in y. */
@@ -171,7 +188,7 @@ static void step_qkv(const struct job *j, size_t t0, size_t n, const float *norm
     const size_t dim = c->head_dim, width = woq_qkv_width(c), half = c->n_rot / 2;
     const size_t outs[] = { c->n_heads * dim, c->n_kv_heads * dim, c->n_kv_heads * dim };
     const float *cos_table = j->d->rope.data, *sin_table = cos_table + j->d->max_ctx * half;
-    float *y = j->qkv + t0 * width;
+    float *y = j->qkv + (t0 - j->token0) * width;
 
     linear(j->b, roles, outs, 3, norm, n, c->hidden, y, width, 0);
     for (size_t t = 0; t < n; t++) {
@@ -183,17 +200,17 @@ static void step_qkv(const struct job *j, size_t t0, size_t n, const float *norm
     }
 }
 
-static void step_o(const struct job *j, size_t t0, size_t n)
+/* att: [n][heads x head_dim] */
+static void step_o(const struct job *j, size_t t0, size_t n, const float *att)
 {
     static const enum woq_role role = WOQ_ROLE_O;
     const struct woq_config *c = &j->d->c;
     const size_t in = c->n_heads * c->head_dim;
 
-    linear(j->b, &role, &c->hidden, 1, j->att + t0 * in, n, in, j->x + t0 * c->hidden, c->hidden,
-           1);
+    linear(j->b, &role, &c->hidden, 1, att, n, in, j->x + t0 * c->hidden, c->hidden, 1);
 }
 
-/* gu: scratch [n][2 inter]. */
+/* gu: scratch [n][2 inter]; h may be gu. */
 static void step_gate_up(const struct job *j, size_t n, const float *norm, float *gu, float *h)
 {
     static const enum woq_role roles[] = { WOQ_ROLE_GATE, WOQ_ROLE_UP };
@@ -217,184 +234,308 @@ static void step_down(struct job *j, size_t t0, size_t n, const float *h)
         atomic_store(&j->bad, true);
 }
 
-static float *norm_of(const struct job *j, size_t t0, int thread)
+/* ------------------------------------------------------------------ runs of chunks */
+
+static int need_floats(struct woq_buf *buf, size_t n_tokens, size_t width, float **out,
+                       struct woq_error *err)
 {
-    return j->whole ? j->norm + t0 * j->d->c.hidden : woq_scratch(j->d, thread);
+    size_t n, bytes;
+
+    if (!woq_mul_size(n_tokens, width, &n) || !woq_mul_size(n, sizeof(float), &bytes))
+        return woq_fail_nomem(err, SIZE_MAX);
+    *out = woq_buf_need(buf, bytes, err);
+    return *out ? WOQ_OK : WOQ_ENOMEM;
 }
 
-static float *h_of(const struct job *j, size_t t0, int thread)
+/* Scratch of every thread for chunks of `width` floats a token. */
+static int chunk_scratch(const struct job *j, size_t width, struct woq_error *err)
 {
-    const struct woq_config *c = &j->d->c;
-
-    return j->whole ? j->h + t0 * c->inter
-                    : woq_scratch(j->d, thread) + j->k.size * (c->hidden + 2 * c->inter);
+    return woq_decoder_scratch(j->d, j->k.size * width * sizeof(float), err);
 }
 
-static void run_norm1(void *ctx, size_t i, int thread)
+static size_t att_width(const struct woq_config *c)
 {
-    const struct job *j = ctx;
-    size_t t0, n;
-
-    chunk_span(j, i, &t0, &n);
-    step_norm(j, WOQ_ROLE_ATTN_NORM, t0, n, norm_of(j, t0, thread));
+    return c->n_heads * c->head_dim;
 }
 
 static void run_qkv(void *ctx, size_t i, int thread)
 {
     const struct job *j = ctx;
+    float *norm = woq_scratch(j->d, thread);
     size_t t0, n;
 
     chunk_span(j, i, &t0, &n);
-    step_qkv(j, t0, n, norm_of(j, t0, thread));
+    step_norm(j, WOQ_ROLE_ATTN_NORM, t0, n, norm);
+    step_qkv(j, t0, n, norm);
 }
 
-static void run_o_norm2(void *ctx, size_t i, int thread)
+/* q, k, v and attention of a run of whole windows. */
+static int run_attention(struct job *j, struct woq_error *err)
 {
-    const struct job *j = ctx;
-    size_t t0, n;
-
-    chunk_span(j, i, &t0, &n);
-    step_o(j, t0, n);
-    step_norm(j, WOQ_ROLE_MLP_NORM, t0, n, norm_of(j, t0, thread));
-}
-
-static void run_gate_up(void *ctx, size_t i, int thread)
-{
-    const struct job *j = ctx;
     const struct woq_config *c = &j->d->c;
-    float *gu = woq_scratch(j->d, thread) + j->k.size * c->hidden;
-    size_t t0, n;
+    const size_t windows = j->n / j->k.per_window * j->k.windows_per;
+    const size_t left = (j->n_tokens - j->token0) / j->k.ctx;
+    int rc;
 
-    chunk_span(j, i, &t0, &n);
-    step_gate_up(j, n, norm_of(j, t0, thread), gu, h_of(j, t0, thread));
-}
-
-static void run_down(void *ctx, size_t i, int thread)
-{
-    struct job *j = ctx;
-    size_t t0, n;
-
-    chunk_span(j, i, &t0, &n);
-    step_down(j, t0, n, h_of(j, t0, thread));
-}
-
-static void run_before(void *ctx, size_t i, int thread)
-{
-    run_norm1(ctx, i, thread);
-    run_qkv(ctx, i, thread);
+    if ((rc = chunk_scratch(j, c->hidden, err)) < 0)
+        return rc;
+    woq_parallel(j->n, run_qkv, j);
+    return woq_attention(j->d, j->att, j->qkv, windows < left ? windows : left, j->k.ctx,
+                         woq_config_window(c, j->b->index), err);
 }
 
 static void run_after(void *ctx, size_t i, int thread)
 {
-    run_o_norm2(ctx, i, thread);
-    run_gate_up(ctx, i, thread);
-    run_down(ctx, i, thread);
-}
-
-static int chunk_scratch(struct job *j, struct woq_error *err)
-{
+    struct job *j = ctx;
     const struct woq_config *c = &j->d->c;
+    float *norm = woq_scratch(j->d, thread), *gu = norm + j->k.size * c->hidden;
+    size_t t0, n;
 
-    return woq_decoder_scratch(j->d, j->k.size * (c->hidden + 3 * c->inter) * sizeof(float), err);
+    chunk_span(j, i, &t0, &n);
+    step_o(j, t0, n, j->att + (t0 - j->token0) * att_width(c));
+    step_norm(j, WOQ_ROLE_MLP_NORM, t0, n, norm);
+    step_gate_up(j, n, norm, gu, gu);
+    step_down(j, t0, n, gu);
 }
 
-/* A job over windows that share qkv and att; scratch is asked for again after attention, which may
- * have exchanged it for a larger one. */
-static int forward_group(struct job *j, struct woq_error *err)
+/* Chunks of a run whose buffers hold `width` floats a token: enough for every thread, then as many
+ * as a budget allows; `whole`: of whole windows. */
+static size_t run_chunks(const struct job *j, size_t width, size_t budget, bool whole)
 {
-    const size_t window = woq_config_window(&j->d->c, j->b->index);
-    int rc;
+    const size_t threads = (size_t)j->d->n_threads, unit = whole ? j->k.per_window : 1;
+    size_t n = budget / (j->k.size * width * sizeof(float)) / threads * threads;
 
-    if ((rc = chunk_scratch(j, err)) < 0)
-        return rc;
-    woq_parallel(n_chunks(j), run_before, j);
-    if ((rc = woq_attention(j->d, j->att, j->qkv, j->n_windows, j->k.ctx, window, err)) < 0 ||
-        (rc = chunk_scratch(j, err)) < 0)
-        return rc;
-    woq_parallel(n_chunks(j), run_after, j);
-    return WOQ_OK;
+    n = n < threads ? threads : n > threads * CHUNKS_PER_THREAD ? threads * CHUNKS_PER_THREAD : n;
+    return (n + unit - 1) / unit * unit;
 }
 
-static int show(const struct job *j, const struct woq_tap *tap, const char *group, const float *x,
-                size_t width, struct woq_error *err)
+/* Calls `fn` for run after run over the whole batch. */
+static int each_run(struct job *j, size_t n_chunks, size_t per_run,
+                    int (*fn)(struct job *, const struct woq_tap *, struct woq_error *),
+                    const struct woq_tap *tap, struct woq_error *err)
 {
-    for (size_t i = 0; i < n_chunks(j); i++) {
-        size_t t0, n;
+    for (size_t at = 0; at < n_chunks; at += per_run) {
         int rc;
 
-        chunk_span(j, i, &t0, &n);
-        if ((rc = tap->input(tap->ctx, group, x + t0 * width, n, width, t0, err)) < 0)
+        set_run(j, at, n_chunks - at < per_run ? n_chunks - at : per_run);
+        if ((rc = fn(j, tap, err)) < 0)
+            return rc;
+        if ((rc = atomic_load(&j->rc)) < 0)
             return rc;
     }
     return WOQ_OK;
 }
 
-static int forward_tapped(struct job *j, const struct woq_tap *tap, struct woq_error *err)
+/* ------------------------------------------------------------------ without a tap */
+
+static int all_steps(struct job *j, const struct woq_tap *tap, struct woq_error *err)
 {
     const struct woq_config *c = &j->d->c;
-    const size_t window = woq_config_window(c, j->b->index), n = n_chunks(j);
     int rc;
 
-    woq_parallel(n, run_norm1, j);
-    if ((rc = show(j, tap, "qkv", j->norm, c->hidden, err)) < 0)
+    (void)tap;
+    if ((rc = run_attention(j, err)) < 0 ||
+        (rc = chunk_scratch(j, c->hidden + 2 * c->inter, err)) < 0)
         return rc;
-    woq_parallel(n, run_qkv, j);
-    if ((rc = woq_attention(j->d, j->att, j->qkv, j->n_windows, j->k.ctx, window, err)) < 0 ||
-        (rc = show(j, tap, "o", j->att, c->n_heads * c->head_dim, err)) < 0)
-        return rc;
-    woq_parallel(n, run_o_norm2, j);
-    if ((rc = show(j, tap, "gateup", j->norm, c->hidden, err)) < 0 ||
-        (rc = chunk_scratch(j, err)) < 0)
-        return rc;
-    woq_parallel(n, run_gate_up, j);
-    if ((rc = show(j, tap, "down", j->h, c->inter, err)) < 0)
-        return rc;
-    woq_parallel(n, run_down, j);
+    woq_parallel(j->n, run_after, j);
     return WOQ_OK;
 }
 
-static float *need(struct woq_buf *buf, size_t n_tokens, size_t width, struct woq_error *err)
+static int forward(struct job *j, size_t n, struct woq_error *err)
 {
-    size_t n, bytes;
+    const struct woq_config *c = &j->d->c;
+    const size_t width = woq_qkv_width(c) + att_width(c);
+    const size_t per_run = run_chunks(j, width, SIZE_MAX, true);
+    const size_t tokens = (per_run < n ? per_run : n) * j->k.size;
+    int rc;
 
-    if (!woq_mul_size(n_tokens, width, &n) || !woq_mul_size(n, sizeof(float), &bytes)) {
-        woq_fail_nomem(err, SIZE_MAX);
-        return NULL;
+    if ((rc = need_floats(&j->d->qkv, tokens, woq_qkv_width(c), &j->qkv, err)) < 0 ||
+        (rc = need_floats(&j->d->att, tokens, att_width(c), &j->att, err)) < 0)
+        return rc;
+    return each_run(j, n, per_run, all_steps, NULL, err);
+}
+
+/* ------------------------------------------------------------------ with a tap */
+
+/* Keeps the first failure of the threads. */
+static void failed(struct job *j, int rc, const struct woq_error *err)
+{
+    int none = WOQ_OK;
+
+    if (rc < 0 && atomic_compare_exchange_strong(&j->rc, &none, rc) && j->err)
+        *j->err = *err;
+}
+
+static void put_rows(struct job *j, size_t t0, size_t n, const float *rows)
+{
+    struct woq_error err = { 0 };
+
+    failed(j, woq_spill_put(j->d->spill, t0, n, rows, &err), &err);
+}
+
+static const float *get_rows(struct job *j, size_t t0, size_t n, int thread)
+{
+    float *rows = woq_scratch(j->d, thread);
+    struct woq_error err = { 0 };
+
+    failed(j, woq_spill_get(j->d->spill, t0, n, rows, &err), &err);
+    return rows;
+}
+
+static int show(const struct job *j, const struct woq_tap *tap, const char *group, size_t width,
+                struct woq_error *err)
+{
+    int rc = atomic_load(&j->rc);
+
+    for (size_t i = 0; i < j->n && rc >= 0; i++) {
+        size_t t0, n;
+
+        chunk_span(j, i, &t0, &n);
+        rc = tap->input(tap->ctx, group, j->shown + (t0 - j->token0) * width, n, width, t0, err);
     }
-    return woq_buf_need(buf, bytes, err);
+    return rc;
 }
 
-static int prepare(struct job *j, struct woq_error *err)
+static void tap_norm1(void *ctx, size_t i, int thread)
 {
-    struct woq_decoder *d = j->d;
-    const struct woq_config *c = &d->c;
+    const struct job *j = ctx;
+    size_t t0, n;
 
-    j->qkv = need(&d->qkv, j->n_tokens, woq_qkv_width(c), err);
-    j->att = need(&d->att, j->n_tokens, c->n_heads * c->head_dim, err);
-    if (!j->qkv || !j->att)
-        return WOQ_ENOMEM;
-    if (!j->whole)
-        return WOQ_OK;
-    j->norm = need(&d->norm, j->n_tokens, c->hidden, err);
-    j->h = need(&d->h, j->n_tokens, c->inter, err);
-    return j->norm && j->h ? WOQ_OK : WOQ_ENOMEM;
+    (void)thread;
+    chunk_span(j, i, &t0, &n);
+    step_norm(j, WOQ_ROLE_ATTN_NORM, t0, n, j->shown + (t0 - j->token0) * j->d->c.hidden);
 }
 
-/* Windows that go through together when there is no tap. */
-static size_t group_windows(const struct woq_decoder *d, const struct chunks *k, size_t n_windows)
+static int show_qkv(struct job *j, const struct woq_tap *tap, struct woq_error *err)
 {
-    const size_t tokens = (size_t)d->n_threads * CHUNKS_PER_THREAD * k->size;
-    size_t n = (tokens + k->ctx - 1) / k->ctx;
+    woq_parallel(j->n, tap_norm1, j);
+    return show(j, tap, "qkv", j->d->c.hidden, err);
+}
 
-    n = (n + k->windows_per - 1) / k->windows_per * k->windows_per;
-    return n < n_windows ? n : n_windows;
+static void keep_att(void *ctx, size_t i, int thread)
+{
+    struct job *j = ctx;
+    size_t t0, n;
+
+    (void)thread;
+    chunk_span(j, i, &t0, &n);
+    put_rows(j, t0, n, j->att + (t0 - j->token0) * att_width(&j->d->c));
+}
+
+static int show_o(struct job *j, const struct woq_tap *tap, struct woq_error *err)
+{
+    const int rc = run_attention(j, err);
+
+    if (rc < 0)
+        return rc;
+    woq_parallel(j->n, keep_att, j);
+    return show(j, tap, "o", att_width(&j->d->c), err);
+}
+
+static void tap_o(void *ctx, size_t i, int thread)
+{
+    struct job *j = ctx;
+    size_t t0, n;
+
+    chunk_span(j, i, &t0, &n);
+    step_o(j, t0, n, get_rows(j, t0, n, thread));
+    step_norm(j, WOQ_ROLE_MLP_NORM, t0, n, j->shown + (t0 - j->token0) * j->d->c.hidden);
+}
+
+static int show_gateup(struct job *j, const struct woq_tap *tap, struct woq_error *err)
+{
+    woq_parallel(j->n, tap_o, j);
+    return show(j, tap, "gateup", j->d->c.hidden, err);
+}
+
+/* The norm again: it costs less than to keep it. */
+static void tap_gate_up(void *ctx, size_t i, int thread)
+{
+    struct job *j = ctx;
+    const struct woq_config *c = &j->d->c;
+    float *norm = woq_scratch(j->d, thread), *h;
+    size_t t0, n;
+
+    chunk_span(j, i, &t0, &n);
+    h = j->shown + (t0 - j->token0) * c->inter;
+    step_norm(j, WOQ_ROLE_MLP_NORM, t0, n, norm);
+    step_gate_up(j, n, norm, norm + j->k.size * c->hidden, h);
+    put_rows(j, t0, n, h);
+}
+
+static int show_down(struct job *j, const struct woq_tap *tap, struct woq_error *err)
+{
+    woq_parallel(j->n, tap_gate_up, j);
+    return show(j, tap, "down", j->d->c.inter, err);
+}
+
+static void tap_down(void *ctx, size_t i, int thread)
+{
+    struct job *j = ctx;
+    size_t t0, n;
+
+    chunk_span(j, i, &t0, &n);
+    step_down(j, t0, n, get_rows(j, t0, n, thread));
+}
+
+static int finish_down(struct job *j, const struct woq_tap *tap, struct woq_error *err)
+{
+    (void)tap;
+    (void)err;
+    woq_parallel(j->n, tap_down, j);
+    return WOQ_OK;
+}
+
+/* Every token's rows of a group are shown before the group's weights are used. What a group's
+ * inputs were made from stays in x; attention and the activated product wait in the spill. */
+static int forward_tapped(struct job *j, size_t n, const struct woq_tap *tap, struct woq_error *err)
+{
+    const struct woq_config *c = &j->d->c;
+    const size_t att = att_width(c), qkv = woq_qkv_width(c);
+    const struct {
+        size_t width, scratch, spill; /* floats per token: buffers, per thread, what waits */
+        bool windows;
+        int (*fn)(struct job *, const struct woq_tap *, struct woq_error *);
+    } steps[] = {
+        { c->hidden, 0, 0, false, show_qkv },
+        { qkv + att, c->hidden, att, true, show_o },
+        { c->hidden, att, 0, false, show_gateup },
+        { c->inter, c->hidden + 2 * c->inter, c->inter, false, show_down },
+        { c->inter, c->inter, 0, false, finish_down },
+    };
+    int rc = WOQ_OK;
+
+    if (!j->d->spill)
+        rc = woq_spill_open(&j->d->spill, j->d->spill_bytes, err);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && rc >= 0; i++) {
+        const size_t per_run = run_chunks(j, steps[i].width, RUN_BYTES, steps[i].windows);
+        const size_t tokens = (per_run < n ? per_run : n) * j->k.size;
+        const size_t width = steps[i].width - (steps[i].windows ? qkv : 0);
+
+        rc = need_floats(&j->d->shown, tokens, width, &j->shown, err);
+        if (rc >= 0 && steps[i].windows)
+            rc = need_floats(&j->d->qkv, tokens, qkv, &j->qkv, err);
+        if (rc >= 0 && steps[i].spill)
+            rc = woq_spill_begin(j->d->spill, j->n_tokens, steps[i].spill * sizeof(float), err);
+        if (rc >= 0)
+            rc = chunk_scratch(j, steps[i].scratch, err);
+        j->att = j->shown;
+        if (rc >= 0)
+            rc = each_run(j, n, per_run, steps[i].fn, tap, err);
+    }
+    return rc;
+}
+
+void woq_decoder_spill(struct woq_decoder *d, size_t memory_bytes)
+{
+    d->spill_bytes = memory_bytes;
 }
 
 int woq_block_forward(struct woq_decoder *d, const struct woq_block *b, float *x, size_t n_windows,
                       size_t ctx, const struct woq_tap *tap, struct woq_error *err)
 {
-    struct job j = { .d = d, .b = b, .k = chunks_of(ctx ? ctx : 1), .whole = tap != NULL };
-    size_t group;
+    struct job j = { .d = d, .b = b, .k = chunks_of(ctx ? ctx : 1), .x = x, .err = err };
+    size_t n;
     int rc;
 
     if (!ctx || !n_windows)
@@ -404,19 +545,13 @@ int woq_block_forward(struct woq_decoder *d, const struct woq_block *b, float *x
     if (d->c.rope_scaling == WOQ_ROPE_DYNAMIC && d->rope_len != ctx &&
         (rc = make_rope(d, ctx, err)) < 0)
         return rc;
-    group = tap ? n_windows : group_windows(d, &j.k, n_windows);
-    for (size_t w = 0; w < n_windows; w += group) {
-        j.x = x + w * ctx * d->c.hidden;
-        j.n_windows = n_windows - w < group ? n_windows - w : group;
-        j.n_tokens = j.n_windows * ctx;
-        if ((rc = prepare(&j, err)) < 0 ||
-            (rc = tap ? forward_tapped(&j, tap, err) : forward_group(&j, err)) < 0)
-            return rc;
-    }
-    if (atomic_load(&j.bad))
-        return woq_fail(err, WOQ_EDATA, NULL,
-                        "block %zu: an activation became NaN or infinite in its forward", b->index);
-    return WOQ_OK;
+    j.n_tokens = n_windows * ctx;
+    n = n_chunks(&j.k, n_windows);
+    rc = tap ? forward_tapped(&j, n, tap, err) : forward(&j, n, err);
+    if (rc == WOQ_OK && atomic_load(&j.bad))
+        rc = woq_fail(err, WOQ_EDATA, NULL,
+                      "block %zu: an activation became NaN or infinite in its forward", b->index);
+    return rc;
 }
 
 double woq_forward_flops(const struct woq_config *c, size_t n_windows, size_t ctx,

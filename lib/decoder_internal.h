@@ -2,15 +2,19 @@
 #ifndef WOQ_DECODER_INTERNAL_H
 #define WOQ_DECODER_INTERNAL_H
 #include <woq/decoder.h>
+#include <woq/spill.h>
 #include <woq/util.h>
 
 struct woq_decoder {
     struct woq_config c;
     size_t max_ctx;
-    size_t rope_len;                  /* dynamic scaling: the length the tables were made for */
-    struct woq_buf rope;              /* cos [max_ctx][n_rot/2], then sin */
-    struct woq_buf norm, qkv, att, h; /* of a group of windows, or of the batch with a tap */
-    struct woq_buf *scratch;          /* one per thread */
+    size_t rope_len;               /* dynamic scaling: the length the tables were made for */
+    struct woq_buf rope;           /* cos [max_ctx][n_rot/2], then sin */
+    struct woq_buf norm, qkv, att; /* of a group of windows */
+    struct woq_buf shown;          /* what a tap looks at: inputs of a few chunks */
+    struct woq_spill *spill;       /* with a tap: what waits until every token was shown */
+    size_t spill_bytes;            /* of it, in memory */
+    struct woq_buf *scratch;       /* one per thread */
     int n_threads;
 };
 

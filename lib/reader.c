@@ -33,7 +33,8 @@ struct woq_reader {
     struct {
         const uint8_t *from;
         size_t bytes;
-    } used; /* mapped bytes of the last frame */
+    } used;              /* mapped bytes of the last frame */
+    const uint8_t *kept; /* of the first frame that was moved away since the last drop, or NULL */
 };
 
 static int open_common(struct woq_reader **out, const char *name,
@@ -351,14 +352,34 @@ static int read_body(struct woq_reader *r, const struct woq_header *h, struct wo
 }
 
 /* Pages of a mapped file that were passed are given back: peak memory is a frame, not the file. */
+static void drop_pages(const uint8_t *begin, const uint8_t *end)
+{
+    const uintptr_t page = 4095, from = ((uintptr_t)begin + page) & ~page;
+    const uintptr_t to = (uintptr_t)end & ~page;
+
+    if (to > from)
+        madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 static void drop_used(struct woq_reader *r)
 {
-    const uintptr_t page = 4095, from = ((uintptr_t)r->used.from + page) & ~page;
-    const uintptr_t to = ((uintptr_t)r->used.from + r->used.bytes) & ~page;
+    const uint8_t *from = r->used.from;
 
-    if (r->map && r->used.from && r->frame.type[0] && to > from)
-        madvise((void *)from, to - from, MADV_DONTNEED);
     r->used.from = NULL;
+    if (!r->map || !from)
+        return;
+    if (r->frame.type[0])
+        drop_pages(from, from + r->used.bytes);
+    else if (!r->kept) /* moved away: its new owner still looks at them */
+        r->kept = from;
+}
+
+void woq_reader_drop(struct woq_reader *r)
+{
+    drop_used(r);
+    if (r->kept)
+        drop_pages(r->kept, r->mem + r->at);
+    r->kept = NULL;
 }
 
 /* A few bytes that begin no frame are no cut stream, but a text that does not belong there. */

@@ -3,8 +3,9 @@
  * Tokens go through the model block by block. Before a group of linears is used, its inputs are
  * given away - as chunks of activations, as a Hessian, as statistics, or to a command that returns
  * the group quantized, in which case the rest of the forward runs on what came back. Each linear
- * runs once. Memory: tokens x (2 hidden + (heads + 2 kv_heads) x head_dim + inter) x 4 bytes, one
- * block as f32 and as it came. */
+ * runs once. Memory: tokens x hidden x 4 bytes, one block as f32 and as it came or as it came back,
+ * and 200 MiB for chunks, the tokenizer and spill_bytes (decoder.h: what else must be kept of all
+ * tokens goes through a temporary file). */
 #ifndef WOQ_CALIB_H
 #define WOQ_CALIB_H
 #include <woq/coproc.h>
@@ -26,6 +27,7 @@ struct woq_calib_opts {
     enum woq_calib_emit emit;  /* NONE: the forward only */
     bool float_inputs;         /* the forward keeps the float weights (open loop) */
     enum woq_dtype acts_dtype; /* f32 or bf16 on the wire */
+    size_t spill_bytes;        /* of activations that wait, in memory; more goes to a file */
     const char *state;         /* file that a run continues from, or NULL */
     const char *acts_from;     /* activations to begin with, in place of ids and embedding */
     const char *acts_to;       /* written after the last block of the stream, or NULL */

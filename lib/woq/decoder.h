@@ -23,6 +23,10 @@ struct woq_decoder; /* config, rope tables, scratch */
 int woq_decoder_open(struct woq_decoder **d, const struct woq_config *c, size_t max_ctx,
                      struct woq_error *err);
 void woq_decoder_close(struct woq_decoder *d); /* NULL is fine */
+/* What waits between the steps of a forward with a tap stays in memory up to this many bytes, else
+ * it goes through a temporary file (spill.h). */
+#define WOQ_SPILL_BYTES ((size_t)32 << 20) /* unless told otherwise */
+void woq_decoder_spill(struct woq_decoder *d, size_t memory_bytes);
 /* For a decoder that is used inside one item of a parallel call: scratch of one thread only. */
 void woq_decoder_serial(struct woq_decoder *d);
 
@@ -47,9 +51,10 @@ bool woq_name_is_ignorable(const char *name);
 /* x [n_windows][ctx][hidden] in place through the block. `tap` (may be NULL) sees the input of each
  * linear group before it is used: group name, rows = tokens, width = in features; once per group
  * for all tokens of the batch, in order, in calls of whole chunks (GPTQ calibration builds on it:
- * it may exchange the group's weights in `b` before they are used). With a tap, scratch is tokens x
- * (max(hidden, heads x head_dim) + (heads + 2 kv_heads) x head_dim + inter) x 4 bytes; without,
- * that of a few chunks per thread. Fails if an activation becomes NaN or infinite. */
+ * it may exchange the group's weights in `b` before they are used). Memory beside x: a few chunks
+ * per thread, one window's q, k, v at least, and with a tap the spill (woq_decoder_spill): no
+ * linear runs twice, so attention outputs and activated products of all tokens wait there. Fails if
+ * an activation becomes NaN or infinite. */
 struct woq_tap {
     int (*input)(void *ctx, const char *group, const float *x, size_t n_tokens, size_t width,
                  size_t token0, struct woq_error *err);

@@ -36,6 +36,8 @@ int woq_reader_head(struct woq_reader *r, const struct woq_json **head, struct w
 const char *woq_reader_name(const struct woq_reader *r);
 uint64_t woq_reader_bytes(const struct woq_reader *r); /* consumed so far */
 uint64_t woq_reader_frames(const struct woq_reader *r);
+/* Frames that were moved away (woq_frame_move) have been released: a mapped file's pages go too. */
+void woq_reader_drop(struct woq_reader *r);
 void woq_reader_close(struct woq_reader *r); /* NULL is fine */
 
 struct woq_writer;

@@ -92,6 +92,31 @@ fails() { # STATUS TEXT OPTION...: woq-calib fails so, and its output has no TAI
     WOQ_THREADS=1 calib --through "$GPTQ" m.wts >one.wts
     WOQ_THREADS=2 calib --through "$GPTQ" m.wts | cmp - one.wts
 }
+@test "--spill: through a file without a name, the same bytes" {
+    calib --through "$GPTQ" m.wts >want.wts
+    mkdir tmp
+    TMPDIR=$PWD/tmp calib --spill 0 --through "$GPTQ" m.wts | cmp - want.wts
+    TMPDIR=$PWD/tmp calib --spill 70K --through "ls -A tmp >&2; $GPTQ" m.wts 2>names | cmp - want.wts
+    [ ! -s names ]
+    [ -z "$(ls -A tmp)" ]
+    WOQ_THREADS=1 calib --spill 0 --through "$GPTQ" m.wts | cmp - want.wts
+    calib --emit acts m.wts | cmp - <(calib --spill 0 --emit acts m.wts)
+    fails 2 "--spill 'much'" --spill much
+}
+@test "--spill: a folder that can't be used, a disk that is full" {
+    TMPDIR=$PWD/none fails 1 "can't make a temporary file in '$PWD/none': No such file" --spill 0
+    TMPDIR=$PWD/m.wts fails 1 "hint: set TMPDIR to a folder that can be written" --spill 0
+    mkdir small
+    # A filter's own output would reach the limit too: only the folder is small.
+    unshare --user --map-root-user --mount true || skip 'no mounts of our own here'
+    run -1 --separate-stderr unshare --user --map-root-user --mount bash -c '
+        mount -t tmpfs -o size=16k none small &&
+        TMPDIR=$PWD/small woq-calib -q --tokens t.wts --spill 0 m.wts >out.wts'
+    echo "$stderr"
+    [[ $stderr == *"can't reserve 1 MiB for a temporary file in '$PWD/small': No space left"* ]]
+    [[ $stderr == *"hint: set TMPDIR to a folder with more room"* ]]
+    run -3 woq-fsck --quiet out.wts
+}
 @test "--text: windows by the model's own tokenizer, the same as woq-tokens draws" {
     woq-gen --no-history --llama hidden=32,inter=64,layers=2,heads=4,kv=2,vocab=1000 |
         woq-pack --format safetensors --dtype f32 --out model

@@ -124,6 +124,19 @@ teardown() { stop_sshd; }
         [ "$bytes" -le $((2 * largest + (64 << 20))) ]
     done <peaks
 }
+@test "woq-calib stays within its activations, two blocks and 200 MiB" {
+    bound=$((32 * 512 * 576 * 4 + 2 * 4 * (576 * 960 + 576 * 576 + 3 * 576 * 1536 + 2 * 576) + (200 << 20)))
+    woq-extract --no-history "$M" | woq-head --no-history --blocks 3 >three.wts
+    for how in '--through=cat' '--emit=hess' '--emit=acts'; do
+        rm -f stats
+        WOQ_STATS=$PWD/stats woq-calib --no-history --quiet --samples 32 --seqlen 512 \
+            --text "$REPO/pipelines/data/alice.txt" "$how" three.wts >out.wts
+        [ "$how" != --through=cat ] || cmp three.wts out.wts
+        bytes=$(sed -n 's/.*"woq-calib".*"peak_bytes":\([0-9]*\).*/\1/p' stats)
+        echo "$how: $bytes of $bound"
+        [ "$bytes" -le "$bound" ]
+    done
+}
 @test "perplexity is that of a model that works" {
     text=$REPO/pipelines/data/alice.txt
     woq-extract "$M" | woq-eval --text "$text" --ppl gptq --ctx 512 --json >float.json

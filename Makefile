@@ -42,7 +42,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,\
 	$(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c)))
 BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 OBJ := $(LIB_OBJ) $(PROGS:%=$(B)/filters/%.o) $(UNIT:=.o) $(BENCH:=.o) $(FUZZ:=.o) \
-	$(B)/fuzz/driver.o $(B)/filters/tasks.o
+	$(B)/fuzz/driver.o $(B)/filters/tasks.o $(B)/filters/report.o
 
 $(B)/lib/kernels/%_avx2.o: ISA := -mavx2 -mf16c
 $(B)/lib/kernels/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mf16c
@@ -70,7 +70,7 @@ $(BIN)/%: $(B)/filters/%.o $(B)/libwoq.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  ld  $@")
 	$(Q)$(CC) $(LD_OUR) $(LDFLAGS) $(filter %.o,$^) $(B)/libwoq.a $(PKG_LIBS) -lm -o $@
-$(BIN)/woq: $(B)/filters/tasks.o
+$(BIN)/woq: $(B)/filters/tasks.o $(B)/filters/report.o
 $(BIN)/%: filters/%.sh
 	@mkdir -p $(@D)
 	$(Q)install -m 755 $< $@

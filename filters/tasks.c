@@ -2,12 +2,10 @@
  */
 #include "tasks.h"
 
-#include <formats/estimate.h>
 #include <stdio.h>
 #include <string.h>
-#include <woq/quant.h>
 
-static const char *method = "rtn";
+static const char *method = "rtn", *on;
 static struct woq_list rules;
 static bool has_rules;
 bool woq_dry_run;
@@ -17,6 +15,8 @@ static const struct woq_opt quantize_opts[] = {
     { WOQ_OPT_STR, 0, "method", "NAME", &method, false, "the quantizer is the program woq-NAME" },
     { WOQ_OPT_LIST, 0, "rule", "RULE", &rules, false,
       "'GLOB key=value ...': another scheme for tensors that match; the last rule wins" },
+    { WOQ_OPT_STR, 0, "on", "COMMAND", &on, false,
+      "run the quantizer by a command that takes a line of shell as its last word: 'ssh host'" },
     { WOQ_OPT_FLAG, 'n', "dry-run", NULL, &woq_dry_run, false,
       "print the pipeline, the output's size and the memory that it takes; run nothing" },
     { WOQ_OPT_FLAG, 'h', "help", NULL, &help, false, "this text" },
@@ -28,36 +28,84 @@ static const struct woq_opt eval_opts[] = {
     { WOQ_OPT_END },
 };
 
+/* Quantizers that look at more than a weight: what makes it of the activations, in front of them in
+ * the loop of woq-calib. Any other quantizer gets the stream as it is. */
+static const struct calibrated {
+    const char *method, *before;
+} calibrated[] = { { "gptq", "woq-hessian" } };
+
 /* Options of stages that a task sets itself, or that would mean something else here. */
-static const char hidden[] = "help|version|out|list|no-history|set";
+static const char hidden[] = "help|version|out|list|no-history|set|through|emit|token0|acts-from|"
+                             "acts-to|merge|keep-hess|fallback";
 /* --match and --dtype are the quantizer's and woq-pack's: woq-extract would drop and round weights.
  */
 static const char source_hidden[] = "help|version|list|json|no-history|match|dtype|no-side";
 
-static int compose_quantize(struct woq_compose *c, struct woq_error *err)
+static const struct calibrated *calibration(void)
 {
-    char quantizer[64];
+    for (size_t i = 0; i < sizeof calibrated / sizeof *calibrated; i++)
+        if (strcmp(calibrated[i].method, method) == 0)
+            return &calibrated[i];
+    return NULL;
+}
+
+static int add_quantizer(struct woq_compose *c, struct woq_error *err)
+{
+    char program[64];
     int rc;
 
     if (strlen(method) > 40 || strchr(method, '/'))
         return woq_fail(err, WOQ_EUSAGE, "see woq list", "--method %s: no such quantizer", method);
-    snprintf(quantizer, sizeof quantizer, "woq-%s", method);
+    snprintf(program, sizeof program, "woq-%s", method);
+    rc = woq_compose_add(c, program, hidden, err);
+    if (rc == WOQ_ESYS)
+        return woq_fail(err, WOQ_EUSAGE, "woq list prints what there is",
+                        "--method %s: there is no program '%s'", method, program);
+    if (!rc && !woq_compose_has(c, c->n_stages - 1, "bits"))
+        return woq_fail(err, WOQ_EUSAGE, "try --method rtn or gptq",
+                        "--method %s: '%s' is no quantizer", method, program);
+    return rc;
+}
+
+/* woq-extract | [woq-scheme] | QUANTIZER | woq-pack, with woq-calib --through 'BEFORE | QUANTIZER'
+ * in its place where the method is calibrated, and either of them handed to --on. */
+static int compose_quantize(struct woq_compose *c, struct woq_error *err)
+{
+    const struct calibrated *k = calibration();
+    size_t first, loop = 0;
+    int rc;
+
     if ((rc = woq_compose_add(c, "woq-extract", source_hidden, err)) ||
         (has_rules && (rc = woq_compose_add(c, "woq-scheme", "*", err))))
         return rc;
-    rc = woq_compose_add(c, quantizer, hidden, err);
-    if (rc == WOQ_ESYS)
-        return woq_fail(err, WOQ_EUSAGE, "woq list prints what there is",
-                        "--method %s: there is no program '%s'", method, quantizer);
-    if (rc)
+    first = c->n_stages;
+    if (k) {
+        loop = first++;
+        if ((rc = woq_compose_add(c, "woq-calib", hidden, err)) ||
+            (rc = woq_compose_add(c, k->before, hidden, err)))
+            return rc;
+    }
+    if ((rc = add_quantizer(c, err)))
+        return rc;
+    if (on) {
+        if ((rc = woq_compose_add_words(c, on, err)) ||
+            (rc = woq_compose_nest(c, first, c->n_stages - 1 - first, c->n_stages - 1, NULL, err)))
+            return rc;
+        first = c->n_stages - 1;
+    }
+    if (k && (rc = woq_compose_nest(c, first, c->n_stages - first, loop, "through", err)))
         return rc;
     return woq_compose_add(c, "woq-pack", hidden, err);
 }
 
 static int place_quantize(struct woq_compose *c, char **operands, struct woq_error *err)
 {
-    int rc = woq_compose_word(c, 0, operands[0], err);
+    int rc;
 
+    if (calibration() && !woq_compose_value(c, "text") && !woq_compose_value(c, "tokens"))
+        return woq_fail(err, WOQ_EUSAGE, "any plain text in the language of the model will do",
+                        "--method %s is calibrated: want --text FILE or --tokens SPEC", method);
+    rc = woq_compose_word(c, 0, operands[0], err);
     for (size_t i = 0; i < rules.n && !rc; i++)
         if (!(rc = woq_compose_word(c, 1, "--set", err)))
             rc = woq_compose_word(c, 1, rules.items[i], err);
@@ -66,51 +114,9 @@ static int place_quantize(struct woq_compose *c, char **operands, struct woq_err
     return rc ? rc : woq_compose_word(c, c->n_stages - 1, operands[1], err);
 }
 
-/* The scheme that the options ask for, as woq-rtn would read them. */
-static struct woq_json *options_json(const struct woq_compose *c, struct woq_error *err)
-{
-    static const char *const keys[] = { "bits", "group_size", "group_dim" };
-    static const char *const names[] = { "bits", "group-size", "group-dim" };
-    struct woq_json *quant = woq_json_object();
-    char text[128];
-
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        const char *value = woq_compose_value(c, names[i]);
-        if (!value)
-            continue;
-        snprintf(text, sizeof text, "%s=%s", keys[i], value);
-        if (woq_scheme_set(quant, text, err) < 0) {
-            woq_json_free(quant);
-            return NULL;
-        }
-    }
-    if (woq_compose_value(c, "asym"))
-        woq_json_set_bool(quant, "sym", false);
-    return quant;
-}
-
 static int report_quantize(const struct woq_compose *c, const char *model, struct woq_error *err)
 {
-    const char *format = woq_compose_value(c, "format");
-    struct woq_json *quant = options_json(c, err);
-    struct woq_source *source = NULL;
-    struct woq_estimate e;
-    int rc = quant ? WOQ_OK : WOQ_ENOMEM;
-
-    if (!rc && !(rc = woq_source_open(&source, model, err)))
-        rc = woq_estimate_init(&e, source, quant, &rules, format ? format : "gptq", err);
-    if (!rc)
-        printf("output   %llu bytes of tensors; the source has %llu\n"
-               "bits     %.3f per weight over all tensors, %.3f over the %.1f %% quantized\n"
-               "memory   at most %.0f MB in each stage\n",
-               (unsigned long long)e.bytes, (unsigned long long)e.source_bytes,
-               8.0 * (double)e.bytes / (double)e.n_weights,
-               e.n_quantized ? 8.0 * (double)e.quantized_bytes / (double)e.n_quantized : 0.0,
-               100.0 * (double)e.n_quantized / (double)e.n_weights,
-               (2.0 * (double)e.largest_f32_bytes + (64 << 20)) / 1e6);
-    woq_source_close(source);
-    woq_json_free(quant);
-    return rc;
+    return woq_report_quantize(c, model, &rules, err);
 }
 
 static int compose_eval(struct woq_compose *c, struct woq_error *err)
@@ -140,6 +146,10 @@ void woq_task_peek(int argc, char **argv)
             method = argv[i] + 9;
         else if (strcmp(argv[i], "--method") == 0 && next)
             method = argv[++i];
+        else if (strncmp(argv[i], "--on=", 5) == 0)
+            on = argv[i] + 5;
+        else if (strcmp(argv[i], "--on") == 0 && next)
+            on = argv[++i];
         else if (strncmp(argv[i], "--rule", 6) == 0)
             has_rules = true;
     }

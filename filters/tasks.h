@@ -14,9 +14,12 @@ struct woq_task {
 };
 extern const struct woq_task woq_tasks[]; /* ends with a row without name */
 extern bool woq_dry_run;
+/* report.c: size, bits and memory of woq quantize. */
+int woq_report_quantize(const struct woq_compose *c, const char *model,
+                        const struct woq_list *rules, struct woq_error *err);
 
-/* Which stages there are decides which options there are, so --method and --rule are looked up
- * before anything is parsed. */
+/* Which stages there are decides which options there are, so --method, --on and --rule are looked
+ * up before anything is parsed. */
 void woq_task_peek(int argc, char **argv);
 /* Answers --help, --help=mdoc and --help=complete from these tables; false if not asked. */
 bool woq_task_help(const struct woq_task *t, const struct woq_opt *const *tables, size_t n,

@@ -35,6 +35,8 @@ static int run(const struct woq_task *t, struct woq_compose *c, char **operands,
         return woq_fail_nomem(err, 1 << 10);
     if (woq_dry_run)
         return t->report ? t->report(c, operands[0], err) : WOQ_OK;
+    if (setenv("WOQ_TASK", t->name, 1)) /* stages need not repeat what others said */
+        return woq_fail_errno(err, NULL, "WOQ_TASK");
     return woq_pipeline_run(c->stages, c->n_stages, err);
 }
 

@@ -5,6 +5,8 @@
 #include <woq/arch.h>
 #include <woq/quant.h>
 
+enum { CHUNK_TOKENS = 4096 }; /* of activations on the wire, at most */
+
 /* Rules as woq-scheme applies them: later ones win, key by key. */
 static int scheme_of(struct woq_scheme *s, const struct woq_json *options,
                      const struct woq_list *rules, const char *name, struct woq_error *err)
@@ -49,11 +51,32 @@ static uint64_t packed_bytes(const char *format, const struct woq_scheme *s, uin
     return n * 2;
 }
 
+/* Shapes that decide the memory of stages. Tensors of a block need not stand together in the file,
+ * so block_bytes [WOQ_MAX_BLOCKS] keeps a sum for each. */
+static void add_shape(struct woq_estimate *e, uint64_t *block_bytes, const struct woq_item *item,
+                      uint64_t n, enum woq_role role, long block)
+{
+    if (n * 4 > e->largest_f32_bytes)
+        e->largest_f32_bytes = n * 4;
+    if (role == WOQ_ROLE_EMBED && item->n_dims == 2)
+        e->hidden = item->shape[1];
+    if (block < 0 || block >= WOQ_MAX_BLOCKS)
+        return;
+    block_bytes[block] += n * 4;
+    if (block_bytes[block] > e->block_f32_bytes)
+        e->block_f32_bytes = block_bytes[block];
+    if (item->n_dims == 2 && n * 4 > e->linear_f32_bytes)
+        e->linear_f32_bytes = n * 4;
+    if (item->n_dims == 2 && item->shape[1] > e->widest_inputs)
+        e->widest_inputs = item->shape[1];
+}
+
 int woq_estimate_init(struct woq_estimate *e, const struct woq_source *source,
                       const struct woq_json *options, const struct woq_list *rules,
                       const char *format, struct woq_error *err)
 {
     const struct woq_arch *arch = woq_arch_find(source->config, err);
+    uint64_t block_bytes[WOQ_MAX_BLOCKS] = { 0 };
 
     memset(e, 0, sizeof *e);
     if (!arch)
@@ -70,11 +93,10 @@ int woq_estimate_init(struct woq_estimate *e, const struct woq_source *source,
             n *= item->shape[d];
         e->n_weights += n;
         e->source_bytes += item->file_bytes;
-        if (n * 4 > e->largest_f32_bytes)
-            e->largest_f32_bytes = n * 4;
         if ((rc = scheme_of(&s, options, rules, item->name, err)) < 0)
             return rc;
         const enum woq_role role = woq_arch_role(arch, item->name, &block, &bias);
+        add_shape(e, block_bytes, item, n, role, block);
         if (!woq_role_is_linear(role) || bias || item->n_dims != 2 || woq_scheme_is_float(&s)) {
             e->bytes += n * 2;
             continue;
@@ -85,4 +107,21 @@ int woq_estimate_init(struct woq_estimate *e, const struct woq_source *source,
         e->bytes += bytes;
     }
     return WOQ_OK;
+}
+
+uint64_t woq_estimate_memory(const struct woq_estimate *e, const struct woq_estimate_run *run,
+                             const char *program)
+{
+    const uint64_t program_bytes = (uint64_t)64 << 20, n = e->widest_inputs;
+    const uint64_t two_blocks = 2 * e->block_f32_bytes;
+    const uint64_t held = two_blocks > e->largest_f32_bytes ? two_blocks : e->largest_f32_bytes;
+
+    if (strcmp(program, "woq-calib") == 0)
+        return run->n_tokens * e->hidden * 4 + held + ((uint64_t)200 << 20);
+    if (strcmp(program, "woq-hessian") == 0) /* its sum, the same going out, a chunk coming in */
+        return 8 * n * n + CHUNK_TOKENS * n * 4 + e->linear_f32_bytes + program_bytes;
+    if (strcmp(program, "woq-gptq") == 0)
+        return 24 * n * n + e->linear_f32_bytes / 4 * 9 +
+               run->n_threads * 4 * (10 * n + 16 * run->block_size) + program_bytes;
+    return strncmp(program, "woq-", 4) == 0 ? 2 * e->largest_f32_bytes + program_bytes : 0;
 }

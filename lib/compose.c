@@ -125,6 +125,37 @@ out:
     return rc;
 }
 
+int woq_compose_add_words(struct woq_compose *c, const char *words, struct woq_error *err)
+{
+    const size_t stage = c->n_stages;
+    char *copy = strdup(words), *rest;
+    int rc = copy ? WOQ_OK : woq_fail_nomem(err, strlen(words));
+
+    if (!rc && stage == WOQ_COMPOSE_STAGES)
+        rc = woq_fail(err, WOQ_EUSAGE, NULL, "more than %d stages", WOQ_COMPOSE_STAGES);
+    if (!rc) {
+        memset(&c->stages[stage], 0, sizeof c->stages[stage]);
+        c->n_stages++;
+        for (char *word = strtok_r(copy, " \t\n", &rest); word && !rc;
+             word = strtok_r(NULL, " \t\n", &rest))
+            rc = woq_compose_word(c, stage, word, err);
+        if (!rc && !c->stages[stage].argv)
+            rc = woq_fail(err, WOQ_EUSAGE, NULL, "'%s': want a command", words);
+    }
+    free(copy);
+    return rc;
+}
+
+int woq_compose_nest(struct woq_compose *c, size_t first, size_t n, size_t host, const char *option,
+                     struct woq_error *err)
+{
+    if (c->n_nests == WOQ_COMPOSE_NESTS)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "more than %d commands inside others",
+                        WOQ_COMPOSE_NESTS);
+    c->nests[c->n_nests++] = (struct woq_compose_nest){ first, n, host, option };
+    return WOQ_OK;
+}
+
 int woq_compose_word(struct woq_compose *c, size_t stage, const char *word, struct woq_error *err)
 {
     char **argv = c->stages[stage].argv;
@@ -157,11 +188,11 @@ static int check_range(const struct woq_compose_row *row, struct woq_error *err)
     return WOQ_OK;
 }
 
-static int give(struct woq_compose *c, size_t stage, const struct woq_compose_row *row,
-                const char *value, struct woq_error *err)
+static int give(struct woq_compose *c, size_t stage, const char *name, const char *value,
+                struct woq_error *err)
 {
     struct woq_str option = { 0 };
-    int rc = woq_str_addf(&option, "--%s", row->name);
+    int rc = woq_str_addf(&option, "--%s", name);
 
     /* A value that looks like an option keeps to its name, else two words read better. */
     if (!rc && value && value[0] == '-')
@@ -172,6 +203,40 @@ static int give(struct woq_compose *c, size_t stage, const struct woq_compose_ro
         rc = woq_compose_word(c, stage, option.s, err);
     woq_str_release(&option);
     return rc || !value || value[0] == '-' ? rc : woq_compose_word(c, stage, value, err);
+}
+
+/* The command lines of nested stages become words of their hosts. */
+static int hand_over(struct woq_compose *c, struct woq_error *err)
+{
+    bool nested[WOQ_COMPOSE_STAGES] = { false };
+    struct woq_stage sorted[WOQ_COMPOSE_STAGES];
+    const size_t n = c->n_stages;
+    size_t at = 0;
+    int rc = WOQ_OK;
+
+    for (size_t i = 0; i < c->n_nests && !rc; i++) {
+        const struct woq_compose_nest *nest = &c->nests[i];
+        struct woq_str text = { 0 };
+
+        if (woq_pipeline_text(c->stages + nest->first, nest->n, &text))
+            rc = woq_fail_nomem(err, 1 << 10);
+        else if (nest->option)
+            rc = give(c, nest->host, nest->option, text.s, err);
+        else
+            rc = woq_compose_word(c, nest->host, text.s, err);
+        for (size_t k = 0; k < nest->n; k++)
+            nested[nest->first + k] = true;
+        woq_str_release(&text);
+    }
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < n; i++)
+            if (nested[i] == (pass == 1)) {
+                sorted[at++] = c->stages[i];
+                c->n_nested += nested[i];
+            }
+    memcpy(c->stages, sorted, n * sizeof *sorted);
+    c->n_stages -= c->n_nested;
+    return rc;
 }
 
 int woq_compose_finish(struct woq_compose *c, struct woq_error *err)
@@ -187,16 +252,39 @@ int woq_compose_finish(struct woq_compose *c, struct woq_error *err)
             if (!(row->stages & 1u << stage))
                 continue;
             if (row->flag)
-                rc = give(c, stage, row, NULL, err);
+                rc = give(c, stage, row->name, NULL, err);
             if (row->value && !rc)
-                rc = give(c, stage, row, row->value, err);
+                rc = give(c, stage, row->name, row->value, err);
             for (size_t k = 0; k < row->list.n && !rc; k++)
-                rc = give(c, stage, row, row->list.items[k], err);
+                rc = give(c, stage, row->name, row->list.items[k], err);
         }
         if (rc)
             return rc;
     }
-    return rc;
+    return hand_over(c, err);
+}
+
+double woq_compose_number(const struct woq_compose *c, const char *long_name, double otherwise)
+{
+    for (size_t i = 0; i < c->n_rows; i++) {
+        const struct woq_compose_row *row = &c->rows[i];
+        const char *text = row->value;
+
+        if (strcmp(row->name, long_name) != 0)
+            continue;
+        if (!text && (text = strstr(row->help, "(default ")) != NULL)
+            text += strlen("(default ");
+        return text ? strtod(text, NULL) : otherwise;
+    }
+    return otherwise;
+}
+
+bool woq_compose_has(const struct woq_compose *c, size_t stage, const char *long_name)
+{
+    for (size_t i = 0; i < c->n_rows; i++)
+        if (strcmp(c->rows[i].name, long_name) == 0)
+            return c->rows[i].stages & 1u << stage;
+    return false;
 }
 
 const char *woq_compose_value(const struct woq_compose *c, const char *long_name)
@@ -209,7 +297,7 @@ const char *woq_compose_value(const struct woq_compose *c, const char *long_name
 
 void woq_compose_release(struct woq_compose *c)
 {
-    for (size_t s = 0; s < c->n_stages; s++) {
+    for (size_t s = 0; s < c->n_stages + c->n_nested; s++) {
         for (char **word = c->stages[s].argv; word && *word; word++)
             free(*word);
         free(c->stages[s].argv);

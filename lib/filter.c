@@ -3,6 +3,7 @@
 #include <woq/threads.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -62,6 +63,14 @@ static void say(const struct woq_filter *w)
     fprintf(stderr, "%s: %s%s%s\n", w->prog->name, e->where, e->where[0] ? ": " : "", e->what);
     if (e->hint[0])
         fprintf(stderr, "%s: hint: %s\n", w->prog->name, e->hint);
+}
+
+/* woq(1) sets WOQ_TASK for its stages: they share one standard error, and whoever broke our input
+ * has said why. */
+static bool is_victim(const struct woq_filter *w, int status)
+{
+    return (status == WOQ_EUPSTREAM || status == WOQ_ETRUNC) && getenv("WOQ_TASK") &&
+           strncmp(w->err.where, "<stdin>", 7) == 0;
 }
 
 static void usage_line(const struct woq_program *prog, struct woq_str *out)
@@ -265,6 +274,20 @@ static void show_totals(struct woq_filter *w)
     woq_progress_phase(w->progress, "stream", bytes, "B");
 }
 
+/* Who waits for input ends when nobody reads the output any more, as the next write would do: in a
+ * loop (woq-calib --through) no input comes before that output, and all would wait for ever. */
+static void wait_for_input(const struct woq_filter *w)
+{
+    struct pollfd fds[] = { { STDIN_FILENO, POLLIN, 0 }, { STDOUT_FILENO, 0, 0 } };
+
+    if (w->prog->flags & WOQ_SINK || strcmp(woq_reader_name(w->in), "<stdin>") != 0)
+        return;
+    while (poll(fds, 2, -1) < 0 && errno == EINTR)
+        continue;
+    if (fds[1].revents & POLLERR && !fds[0].revents)
+        raise(SIGPIPE);
+}
+
 int woq_filter_next(struct woq_filter *w, struct woq_frame **f)
 {
     int rc;
@@ -277,6 +300,7 @@ int woq_filter_next(struct woq_filter *w, struct woq_frame **f)
         if (!(w->prog->flags & WOQ_SINK))
             show_totals(w);
     }
+    wait_for_input(w);
     rc = woq_reader_next(w->in, f, &w->err);
     if (rc == WOQ_ITEM) {
         trace_frame(w, "<-", *f);
@@ -376,7 +400,8 @@ int woq_filter_close(struct woq_filter *w, int rc)
     woq_progress_close(w->progress);
     w->progress = NULL;
     if (rc < 0) {
-        say(w); /* first: whoever reads our output may end us, or speak before us */
+        if (!is_victim(w, rc))
+            say(w); /* first: whoever reads our output may end us, or speak before us */
         pass_failure_on(w);
     }
     status = woq_exit_status(rc);

@@ -88,8 +88,145 @@ quantized() { woq quantize m out --bits 4 --group-size 32 --asym --format gptq -
     run -0 woq help
     [[ $output == *'woq quantize'* && $output == *woq-extract* && $output == *woq-pack* ]]
     run -0 woq quantize --help
-    [[ $output == *--bits* && $output == *--format* && $output == *--method* ]]
+    [[ $output == *--bits* && $output == *--format* && $output == *--method* && $output != *--percdamp* ]]
     run -0 woq ls --version
     [[ $output == 'woq-ls '* ]]
     run -0 woq --version
+}
+
+# A model with a tokenizer, a text, and how GPTQ is asked for.
+calibrated() {
+    rm -r m
+    woq-gen --llama hidden=64,inter=96,layers=2,heads=4,kv=2,vocab=1000 |
+        woq-pack --quiet --format safetensors --dtype f32 --out m
+    cp "$GOLDEN/tokenizers/gpt2/tokenizer.json" m/
+    head -c 6000 "$REPO/pipelines/data/alice.txt" >"b o'ok.txt"
+}
+SAMPLES=(--samples 4 --seqlen 32 --seed 3)
+LAYERS=(--bits 3 --group-size 16 --asym --act-order --static-groups --percdamp 0.02)
+gptq() { woq quantize m out --method gptq --format gptq --quiet "${LAYERS[@]}" "$@"; }
+
+@test "gptq: quantize is the pipeline that it prints, whatever the names" {
+    calibrated
+    gptq --text "b o'ok.txt" "${SAMPLES[@]}" --inputs float
+    mv out first
+    gptq --text "b o'ok.txt" "${SAMPLES[@]}" --inputs float --dry-run >report
+    [ ! -e out ]
+    line=$(head -n 1 report)
+    echo "$line"
+    [[ $line == 'woq-extract --quiet m | woq-calib '*" --through 'woq-hessian "*' | woq-gptq '*"' | woq-pack "* ]]
+    bash -c "set -o pipefail; $line"
+    diff -r first out
+    rm -r out
+    # as a person would write it
+    woq-extract m | woq-calib --text "b o'ok.txt" "${SAMPLES[@]}" --inputs float \
+        --through "woq-hessian | woq-gptq ${LAYERS[*]}" | woq-pack --quiet --format gptq --out out
+    diff -r first out
+}
+@test "gptq: samples as a stream, rules, bf16 activations, a state that is resumed" {
+    calibrated
+    woq-tokens --quiet --model m --text "b o'ok.txt" --samples 4 --seqlen 32 --seed 3 >t.wts
+    gptq --text "b o'ok.txt" "${SAMPLES[@]}"
+    mv out first
+    gptq --tokens t.wts
+    diff -r first out
+    rm -r out
+    gptq --tokens t.wts --acts-dtype bf16 --state st --rule '*.down_proj.* bits=8'
+    [ -e st.1.wts ]
+    [ "$(woq-extract out | woq-ls --json | grep -o '"bits":8' | wc -l)" -eq 2 ]
+    mv out second
+    gptq --tokens t.wts --acts-dtype bf16 --state st --rule '*.down_proj.* bits=8'
+    diff -r second out
+    run ! cmp -s first/model.safetensors out/model.safetensors
+}
+@test "--on runs the quantizer elsewhere, with the same bytes" {
+    calibrated
+    printf '#!/bin/sh\nshift\necho there >>log\nexec sh -c "$*"\n' >ssh
+    chmod +x ssh
+    gptq --text "b o'ok.txt" "${SAMPLES[@]}"
+    mv out first
+    gptq --text "b o'ok.txt" "${SAMPLES[@]}" --on './ssh a-host'
+    diff -r first out
+    [ "$(cat log)" = there ]
+    rm -r out first
+    woq quantize m first --format gptq --quiet --match '*.q_proj.*'
+    woq quantize m out --format gptq --quiet --match '*.q_proj.*' --on './ssh a-host'
+    diff -r first out
+    [ "$(grep -c there log)" -eq 2 ]
+    run -0 woq quantize m x --format gptq --bits 3 --on 'ssh h' --dry-run
+    [[ ${lines[0]} == "woq-extract m | ssh h 'woq-rtn --bits 3' | woq-pack --format gptq --out x" ]]
+    run -2 --separate-stderr woq quantize m x --format gptq --on ' '
+    [[ $stderr == *"' ': want a command"* ]]
+    [ ! -e x ]
+}
+@test "gptq: --dry-run foretells the memory of every stage" {
+    calibrated
+    woq-tokens --quiet --model m --text "b o'ok.txt" --samples 4 --seqlen 32 >t.wts
+    gptq --text "b o'ok.txt" --samples 4 --seqlen 32 --dry-run >report
+    cat report
+    grep -E '^memory +woq-calib +at most [0-9]+ MB: 128 tokens x 64 x 4 B \+ two blocks \+ 200 MiB$' report
+    [ "$(grep -c '^memory ' report)" -eq 5 ]
+    gptq --tokens t.wts --dry-run | grep ': 128 tokens x 64'
+    gptq --tokens fd:7 --dry-run 7<t.wts | grep 'woq-calib .* 256 B for each token'
+    gptq --text "b o'ok.txt" --dry-run | grep ': 65536 tokens x 64' # the defaults of woq-calib
+    [ ! -e out ]
+    export WOQ_STATS=$PWD/stats
+    gptq --tokens t.wts
+    while read -r _ stage _ _ mb _; do
+        used=$(sed -n "s/.*\"program\":\"$stage\".*\"peak_bytes\":\([0-9]*\).*/\1/p" stats)
+        echo "$stage: $used bytes, at most $mb MB"
+        # shadow memory of a sanitizer is not the program's
+        [[ $WOQ_BUILD == *address* ]] || [ "$used" -le $((mb * 1000000)) ]
+    done < <(grep '^memory ' report)
+}
+@test "gptq: what is missing or wrong is named before anything runs" {
+    calibrated
+    run -2 --separate-stderr gptq
+    [[ $stderr == 'woq quantize: --method gptq is calibrated: want --text FILE or --tokens SPEC'* ]]
+    run -2 --separate-stderr gptq --text "b o'ok.txt" --block-size 0
+    [[ $stderr == *'--block-size 0: want '* ]]
+    run -2 --separate-stderr gptq --text "b o'ok.txt" --emit hess
+    [[ $stderr == *'unknown option --emit'* ]]
+    run -2 --separate-stderr gptq --text "b o'ok.txt" --through cat
+    [[ $stderr == *'unknown option --through'* ]]
+    run -2 --separate-stderr woq quantize m out --text book.txt
+    [[ $stderr == *'unknown option --text'* ]]
+    run -2 --separate-stderr woq quantize m out --method pack
+    [[ $stderr == *"--method pack: 'woq-pack' is no quantizer"* ]]
+    [ ! -e out ]
+}
+@test "gptq: a stage that fails inside the command is told of once, nothing is left" {
+    calibrated
+    run -1 --separate-stderr timeout 120 woq quantize m out --method gptq --format gptq --text "b o'ok.txt" \
+        "${SAMPLES[@]}" --sym --asym
+    echo "$stderr"
+    [ "$(grep -c -e '--sym and --asym exclude each other' <<<"$stderr")" -eq 1 ]
+    [ "$(grep -c "woq-calib: 'woq-hessian | woq-gptq --sym --asym' ended with status 2" <<<"$stderr")" -eq 1 ]
+    [[ $stderr == *'woq quantize: woq-calib failed with status 1' ]]
+    [[ $stderr != *woq-pack* ]]
+    run -1 --separate-stderr timeout 120 woq quantize m out --method gptq --format gptq --text "b o'ok.txt" \
+        "${SAMPLES[@]}" --on false
+    echo "$stderr"
+    [[ $stderr == *'ended with status 1 '*'woq quantize: woq-calib failed with status 1' ]]
+    [ -z "$(find . -name 'out*')" ]
+}
+@test "a stage whose reader has gone ends while it waits for input" {
+    # woq-hessian passed a unit on and waits for the next: only the end of the program behind it can wake it
+    calibrated
+    printf '#!/bin/sh\nsleep 1\nkill -9 $$\n' >dies
+    chmod +x dies
+    run -1 --separate-stderr timeout 120 woq-calib --quiet --text "b o'ok.txt" --samples 2 --seqlen 16 \
+        --through 'woq-hessian | ./dies' <(woq-extract m)
+    echo "$stderr"
+    [[ $stderr == *'before its work was done'* ]]
+}
+@test "gptq: --help shows the options of all stages, and none that the task sets" {
+    run -0 woq quantize --method gptq --help
+    for option in method rule on dry-run text tokens samples seqlen seed inputs state acts-dtype bits group-size sym \
+        asym act-order static-groups gar block-size percdamp search format force; do
+        grep -E -e "--$option( |\$)" <<<"$output"
+    done
+    for option in through emit token0 merge keep-hess fallback out set; do
+        run ! grep -E -e "^ .*--$option( |\$)" <<<"$output"
+    done
 }

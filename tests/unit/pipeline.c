@@ -179,6 +179,50 @@ static void options_go_where_they_are_known(void **state)
     rmdir(folder);
 }
 
+static void nested_stages_become_a_word_of_their_host(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/woq-unit-XXXXXX", name[4][64], want[256];
+    struct woq_compose c = { 0 };
+    struct woq_error err = { 0 };
+    char *argv[] = { "x", "--glob", "*", "--threads", "2", NULL };
+    const struct woq_opt *table;
+    int n;
+
+    assert_non_null(mkdtemp(folder));
+    for (int i = 0; i < 4; i++) {
+        snprintf(name[i], sizeof name[i], "%s/p%d", folder, i);
+        script(name[i],
+               i == 3 ? "--glob\\tstring\\t\\tg\\n" : "--threads\\tint\\t0..64\\tt (default 7)\\n");
+        assert_int_equal(woq_compose_add(&c, name[i], NULL, &err), WOQ_OK);
+    }
+    assert_int_equal(woq_compose_add_words(&c, " ssh  host ", &err), WOQ_OK);
+    assert_int_equal(woq_compose_add_words(&c, "last", &err), WOQ_OK);
+    assert_int_equal(woq_compose_nest(&c, 2, 2, 4, NULL, &err), WOQ_OK);
+    assert_int_equal(woq_compose_nest(&c, 4, 1, 1, "through", &err), WOQ_OK);
+    assert_int_equal(woq_compose_nest(&c, 0, 1, 1, NULL, &err), WOQ_EUSAGE);
+    assert_true(woq_compose_has(&c, 3, "glob"));
+    assert_false(woq_compose_has(&c, 2, "glob"));
+    table = c.opts;
+    assert_int_equal((int)woq_compose_number(&c, "threads", 1), 7);
+    assert_int_equal((int)woq_compose_number(&c, "nothing", 1), 1);
+    assert_int_equal(woq_opt_parse(&table, 1, 5, argv, &n, NULL, &err), WOQ_OK);
+    assert_int_equal((int)woq_compose_number(&c, "threads", 1), 2);
+    assert_int_equal(woq_compose_finish(&c, &err), WOQ_OK);
+    assert_int_equal(c.n_stages, 3);
+    assert_int_equal(c.n_nested, 3);
+    assert_string_equal(c.stages[1].argv[0], name[1]);
+    assert_string_equal(c.stages[1].argv[3], "--through");
+    snprintf(want, sizeof want, "ssh host '%s --threads 2 | %s --glob '\\''*'\\'''", name[2],
+             name[3]);
+    assert_string_equal(c.stages[1].argv[4], want);
+    assert_string_equal(c.stages[2].argv[0], "last");
+    woq_compose_release(&c);
+    for (int i = 0; i < 4; i++)
+        unlink(name[i]);
+    rmdir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +234,7 @@ int main(void)
         cmocka_unit_test(text_can_be_pasted),
         cmocka_unit_test(capture_wants_success),
         cmocka_unit_test(options_go_where_they_are_known),
+        cmocka_unit_test(nested_stages_become_a_word_of_their_host),
     };
     return cmocka_run_group_tests_name("pipeline", tests, NULL, NULL);
 }

@@ -52,6 +52,12 @@ static uint64_t owner_of(const struct woq_part *p, uint64_t block)
     return k;
 }
 
+static int no_count(struct woq_error *err)
+{
+    return woq_fail(err, WOQ_EDATA, "give --blocks N",
+                    "the stream does not say how many blocks the model has");
+}
+
 int woq_part_takes(struct woq_part *p, const struct woq_frame *f, bool *takes,
                    struct woq_error *err)
 {
@@ -67,14 +73,21 @@ int woq_part_takes(struct woq_part *p, const struct woq_frame *f, bool *takes,
             return woq_fail(err, WOQ_EUSAGE, NULL, "--blocks %llu: the model has %llu",
                             (ull)p->n_blocks, (ull)promised);
         p->n_blocks = promised ? promised : p->n_blocks;
-        return WOQ_OK;
     }
+    if (!p->of)
+        p->of = p->n_blocks;
+    if (!p->of)
+        return no_count(err);
+    if (p->take > p->of)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "--take %llu: the model has %llu blocks",
+                        (ull)p->take, (ull)p->of);
+    if (woq_frame_is(f, "MODL"))
+        return WOQ_OK;
     if (woq_frame_is(f, "BLKB")) {
         if ((rc = next_block(f, p->n_seen, &block, err)) < 0)
             return rc;
         if (!p->n_blocks)
-            return woq_fail(err, WOQ_EDATA, "give --blocks N",
-                            "the stream does not say how many blocks the model has");
+            return no_count(err);
         if (block >= p->n_blocks)
             return woq_fail(err, WOQ_EDATA, NULL, "block %llu in a model of %llu blocks",
                             (ull)block, (ull)p->n_blocks);
@@ -87,6 +100,8 @@ int woq_part_takes(struct woq_part *p, const struct woq_frame *f, bool *takes,
 
 int woq_part_end(const struct woq_part *p, struct woq_error *err)
 {
+    if (!p->of)
+        return no_count(err);
     if (p->n_blocks && p->n_seen != p->n_blocks)
         return woq_fail(err, WOQ_EDATA, NULL, "the model has %llu blocks, the stream %llu",
                         (ull)p->n_blocks, (ull)p->n_seen);

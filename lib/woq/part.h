@@ -7,11 +7,14 @@
 #define WOQ_PART_H
 #include <woq/frame.h>
 
+struct woq_writer;
+
 /* Blocks that config.json of a MODL frame promises; 0 if it does not say. */
 uint64_t woq_modl_blocks(const struct woq_frame *modl);
 
 struct woq_part {
-    uint64_t of, take; /* 1 <= take <= of */
+    uint64_t of;       /* N; 0 = one part for each block, known when MODL has come */
+    uint64_t take;     /* 1 <= take <= of */
     uint64_t n_blocks; /* L; 0 = not known yet */
     uint64_t owner;    /* part of the frames that come now */
     uint64_t n_seen;   /* blocks begun */
@@ -21,6 +24,21 @@ int woq_part_takes(struct woq_part *p, const struct woq_frame *f, bool *takes,
                    struct woq_error *err);
 /* After the last frame: all blocks were there. */
 int woq_part_end(const struct woq_part *p, struct woq_error *err);
+/* HEAD of part p->take of a stream with this HEAD; the caller frees it. NULL: no memory. */
+struct woq_json *woq_part_head(const struct woq_json *head, const struct woq_part *p);
+
+/* All parts in one pass: part K is FOLDER/K.wts, which appears when it is whole. */
+struct woq_part_files {
+    const char *folder;
+    struct woq_part part;        /* of and n_blocks as above; take is the part in hand, first 0 */
+    const struct woq_json *head; /* of the whole stream */
+    int fd;                      /* -1 at first */
+    struct woq_writer *out;
+    struct woq_frame modl;
+};
+int woq_part_files_take(struct woq_part_files *p, struct woq_frame *f, struct woq_error *err);
+/* After the last frame (rc == 0), or to clean up. Returns rc or what went wrong. */
+int woq_part_files_end(struct woq_part_files *p, int rc, struct woq_error *err);
 
 struct woq_join {
     uint64_t n_inputs, at; /* inputs, the one that is read now (1...) */

@@ -19,6 +19,40 @@ blocks() { woq-ls --json "$1" | grep -o '"BLKB".*"block":[0-9]*' | grep -o '[0-9
         woq-join --no-history $(for k in $(seq $n); do echo part.$k; done) | cmp - in.wts
     done
 }
+@test "--into: all parts in one pass, the same as one by one" {
+    for n in 1 2 5 7; do
+        woq-part --into parts --of $n in.wts >none
+        [ ! -s none ]
+        [ "$(ls parts | wc -l)" = "$n" ]
+        for k in $(seq $n); do woq-part --no-history --of $n --take $k in.wts | cmp - parts/$k.wts; done
+        rm -r parts
+    done
+    woq-part --into parts <in.wts
+    [ "$(ls parts | tr '\n' ' ')" = "1.wts 2.wts 3.wts 4.wts 5.wts " ]
+    woq-part --no-history --take 4 in.wts | cmp - parts/4.wts
+    woq-join --no-history parts/{1,2,3,4,5}.wts | cmp - in.wts
+}
+@test "--into: whole parts only, whatever happens" {
+    woq-part --into parts in.wts
+    size=$(stat -c %s in.wts)
+    mkdir cut
+    run -3 bash -c "head -c $((size * 2 / 3)) in.wts | woq-part --into cut"
+    [ -e cut/1.wts ] && [ ! -e cut/5.wts ]
+    for part in cut/*.wts; do cmp "$part" "parts/${part#cut/}"; done
+    run -1 woq-part --into parts/1.wts in.wts
+    [[ $output == *"parts/1.wts"* ]]
+    run -1 woq-part --into no/such in.wts
+    [[ $output == *"can't make the folder 'no/such'"* ]]
+    run -1 woq-part --into again parts/2.wts
+    [[ $output == *"the input is a part already"* ]]
+    woq-gen s:u8:1 BLKB:0 a:u8:1 BLKE:0 >n.wts
+    run -1 woq-part --into n n.wts
+    [[ $output == *"hint: give --blocks N"* ]]
+    woq-part --into n --blocks 1 n.wts
+    woq-join --no-history n/1.wts | woq-diff n.wts -
+    woq-gen >empty.wts
+    run -1 woq-part --into n empty.wts
+}
 @test "parts that went through a filter join to what the whole gives" {
     for k in 1 2; do woq-part --of 2 --take $k in.wts | woq-cast --to f32 >$k.wts; done
     woq-join 1.wts 2.wts | woq-cat --no-head >a
@@ -40,7 +74,7 @@ blocks() { woq-ls --json "$1" | grep -o '"BLKB".*"block":[0-9]*' | grep -o '[0-9
 }
 @test "errors: usage, blocks out of order, a part of a part" {
     run -2 woq-part --of 2 in.wts
-    run -2 woq-part --take 1 in.wts
+    run -2 bash -c "woq-part --of 2 --take 1 --into parts in.wts"
     run -2 woq-part --of 2 --take 3 in.wts
     run -2 woq-part --of 2 --take 0 in.wts
     woq-gen BLKB:1 BLKE:1 >o.wts

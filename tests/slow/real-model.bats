@@ -2,6 +2,7 @@
 # The main job on the real model: same bytes wherever and however it runs.
 bats_require_minimum_version 1.5.0
 load ../helpers
+load sshd
 
 QUANT='woq-rtn --bits 4 --group-size 64 --asym'
 
@@ -21,76 +22,18 @@ pipeline() { # OUT [VARIABLE=VALUE...]: the pipeline again, with an environment
 }
 same() { diff -r "$BASE" "$1" && rm -r "$1"; }
 
-# An sshd of our own: keys, configuration and log in the scratch folder, loopback only.
-start_sshd() {
-    command -v /usr/sbin/sshd >/dev/null && command -v ssh >/dev/null ||
-        skip 'no sshd: ./bootstrap check-slow brings it'
-    SSH=$BATS_TEST_TMPDIR/ssh
-    mkdir -m 700 "$SSH"
-    ssh-keygen -q -t ed25519 -N '' -f "$SSH/host"
-    ssh-keygen -q -t ed25519 -N '' -f "$SSH/user"
-    cp "$SSH/user.pub" "$SSH/authorized"
-    [ "$(id -u)" -ne 0 ] || mkdir -p /run/sshd
-    local try pam
-    for try in 1 2 3 4 5 6; do
-        pam=no
-        [ "$try" -le 3 ] || pam=yes # a locked account is let in by PAM only
-        PORT=$((20000 + RANDOM % 20000))
-        cat >"$SSH/sshd_config" <<END
-ListenAddress 127.0.0.1
-Port $PORT
-HostKey $SSH/host
-AuthorizedKeysFile $SSH/authorized
-PidFile $SSH/pid
-StrictModes no
-UsePAM $pam
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-PermitRootLogin prohibit-password
-END
-        cat >"$SSH/config" <<END
-Host localhost
-    HostName 127.0.0.1
-    Port $PORT
-    IdentityFile $SSH/user
-    IdentitiesOnly yes
-    UserKnownHostsFile $SSH/known
-    StrictHostKeyChecking no
-    BatchMode yes
-    LogLevel ERROR
-END
-        /usr/sbin/sshd -f "$SSH/sshd_config" -E "$SSH/log" || continue
-        for _ in {1..100}; do
-            [ -s "$SSH/pid" ] && break
-            sleep 0.2
-        done
-        ssh -F "$SSH/config" localhost true && return 0
-        stop_sshd
-    done
-    cat "$SSH/log"
-    return 1
-}
-stop_sshd() {
-    if [ -s "${SSH:-}/pid" ]; then
-        kill "$(cat "$SSH/pid")" 2>/dev/null || true
-        rm -f "$SSH/pid"
-    fi
-}
-teardown() { stop_sshd; }
+teardown() { stop_all_sshd; }
 
 @test "the quantizer behind ssh gives the same bytes" {
-    start_sshd
-    WOQ_RTN=$(command -v woq-rtn)
-    export SSH WOQ_RTN
+    start_sshd localhost
     bash -c 'set -o pipefail
         woq-extract "$M" |
-        ssh -F "$SSH/config" localhost "$WOQ_RTN" --bits 4 --group-size 64 --asym |
+        ssh -F "$SSH/config" localhost woq-rtn --bits 4 --group-size 64 --asym |
         woq-pack --format gptq --out remote'
     same remote
 }
 @test "a quantizer that dies behind ssh leaves no checkpoint" {
-    start_sshd
-    export SSH
+    start_sshd localhost
     run ! bash -c 'set -o pipefail
         woq-extract "$M" | ssh -F "$SSH/config" localhost "head -c 5000000; kill -9 \$\$" |
         woq-pack --format gptq --out remote 2>pack.err'

@@ -9,7 +9,7 @@
 #include <woq/decoder.h>
 
 static const char *text_path, *tokens_path, *acts_from, *acts_to, *through, *state;
-static const char *emit = "acts", *inputs = "quantized", *acts_dtype = "f32";
+static const char *unit = "group", *emit = "acts", *inputs = "quantized", *acts_dtype = "f32";
 static long n_samples = 128, seqlen = 512;
 static uint64_t seed, token0, spill = WOQ_SPILL_BYTES;
 
@@ -32,7 +32,10 @@ static const struct woq_opt opts[] = {
       "number of the first token, so that sums of several runs can be told apart and merged" },
     { WOQ_OPT_STR, 0, "through", "CMD", &through, false,
       "a shell command that gets each group and returns it quantized" },
-    { WOQ_OPT_ENUM, 0, "emit", "WHAT", &emit, false, "what describes a group's inputs",
+    { WOQ_OPT_ENUM, 0, "unit", "UNIT", &unit, false,
+      "what is described and sent at once: the linears that share an input, or a whole block",
+      "group|block" },
+    { WOQ_OPT_ENUM, 0, "emit", "WHAT", &emit, false, "what describes a unit's inputs",
       "acts|hess|stat|none" },
     { WOQ_OPT_ENUM, 0, "inputs", "WHICH", &inputs, false,
       "the forward after a group runs on its returned (quantized) or on its own (float) weights",
@@ -88,6 +91,7 @@ static int begin(struct work *k, struct woq_filter *w, const struct woq_frame *m
              : strcmp(emit, "stat") == 0 ? WOQ_EMIT_STAT
              : strcmp(emit, "none") == 0 ? WOQ_EMIT_NONE
                                          : WOQ_EMIT_ACTS;
+    o.block_unit = strcmp(unit, "block") == 0;
     o.float_inputs = strcmp(inputs, "float") == 0;
     o.acts_dtype = strcmp(acts_dtype, "bf16") == 0 ? WOQ_BF16 : WOQ_F32;
     if (tokens_path)

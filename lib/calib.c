@@ -2,7 +2,6 @@
 #include "calib_internal.h"
 
 #include <woq/model.h>
-#include <woq/quant.h>
 
 #include <signal.h>
 #include <stdlib.h>
@@ -30,224 +29,6 @@ int woq_calib_open(struct woq_calib **out, const struct woq_calib_opts *o, struc
     c->state.log_fd = -1;
     *out = c;
     return WOQ_OK;
-}
-
-/* ------------------------------------------------------------------ the group */
-
-/* Frames that belong to a group are matrices; a bias of the group stays as it is. */
-static bool in_group(const struct woq_frame *f, const char *group)
-{
-    const char *g = woq_json_get_str(f->meta, "group");
-    struct woq_tensor t;
-
-    return g && strcmp(g, group) == 0 && woq_frame_is_tensor(f) &&
-           woq_frame_view(f, &t, NULL) == WOQ_OK && t.n_dims == 2;
-}
-
-static const struct woq_frame *first_of(const struct woq_calib *c, const char *group)
-{
-    for (size_t i = 0; i < c->n_held; i++)
-        if (in_group(&c->held[i], group))
-            return &c->held[i];
-    return NULL;
-}
-
-/* Puts the held frames that come before held frame `end`. */
-static int put_until(struct woq_calib *c, size_t end)
-{
-    int rc = WOQ_OK;
-
-    for (; rc == WOQ_OK && c->n_put < end; c->n_put++)
-        rc = woq_calib_put(c, &c->held[c->n_put]);
-    return rc;
-}
-
-static struct woq_json *unit_meta(const struct woq_calib *c, const char *group)
-{
-    struct woq_json *unit = woq_json_object();
-
-    woq_json_set_num(unit, "block", (double)c->block);
-    woq_json_set_str(unit, "group", group);
-    return unit;
-}
-
-/* A chunk as an acts frame in c->out. */
-static int make_acts(struct woq_calib *c, const char *group, const char *of, const float *x,
-                     size_t n_tokens, size_t width, size_t token0)
-{
-    const uint64_t shape[2] = { n_tokens, width };
-    const void *data = x;
-
-    woq_frame_begin(&c->out, "acts");
-    c->out.flags = WOQ_FRAME_OF;
-    woq_json_free(c->out.meta);
-    c->out.meta = unit_meta(c, group);
-    woq_json_set_str(c->out.meta, "of", of);
-    woq_json_set_num(c->out.meta, "token0", (double)(c->o.token0 + token0));
-    if (c->o.acts_dtype != WOQ_F32) {
-        void *narrow = woq_buf_need(&c->narrow, n_tokens * width * 2, c->err);
-
-        if (!narrow)
-            return WOQ_ENOMEM;
-        woq_from_f32(narrow, c->o.acts_dtype, x, n_tokens * width);
-        data = narrow;
-    }
-    return woq_frame_add(&c->out, "x", c->o.acts_dtype, 2, shape, data, c->err);
-}
-
-/* The frame that replaces `held`, if the command returned a good one for that name. */
-static int exchange(struct woq_calib *c, struct woq_frame *held, struct woq_frame *back)
-{
-    struct woq_buf buf = { 0 };
-    size_t rows, cols;
-    struct woq_tensor t;
-    const float *data;
-    int rc = woq_frame_view(held, &t, c->err);
-
-    if (rc == WOQ_OK)
-        rc = woq_weight_f32(back, &rows, &cols, &data, &buf, c->err);
-    woq_buf_release(&buf);
-    if (rc == WOQ_OK && (rows != t.n_rows || cols != t.n_cols))
-        rc = woq_fail(c->err, WOQ_EDATA, NULL, "'%s' returned %zu x %zu, want %zu x %zu",
-                      c->o.through, rows, cols, t.n_rows, t.n_cols);
-    if (rc == WOQ_OK && !c->o.float_inputs) {
-        c->weights.w[woq_role_from_name(woq_json_get_str(held->meta, "role"))] = NULL;
-        rc = woq_block_take(&c->weights, &c->config, back, c->err);
-    }
-    if (rc < 0)
-        return woq_error_at(c->err, "block %zu, '%s'", c->block, woq_frame_name(held));
-    woq_frame_move(held, back);
-    return WOQ_OK;
-}
-
-static bool seen_before(const struct woq_frame *frames, size_t i)
-{
-    for (size_t k = 0; k < i; k++)
-        if (frames[k].type[0] < 'a' &&
-            strcmp(woq_frame_name(&frames[k]), woq_frame_name(&frames[i])) == 0)
-            return true;
-    return false;
-}
-
-/* Each weight at most once: looked at before frames are moved away. */
-static int check_back(const struct woq_calib *c, const struct woq_frame *frames, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (frames[i].type[0] < 'a' && seen_before(frames, i))
-            return woq_fail(c->err, WOQ_EDATA, "the command must return each weight once",
-                            "'%s' returned '%s' twice in block %zu", c->o.through,
-                            woq_frame_name(&frames[i]), c->block);
-    return WOQ_OK;
-}
-
-/* Puts what describes (notes, Hessians) through, exchanges weights; *n counts exchanged ones. */
-static int take_back(struct woq_calib *c, const char *group, struct woq_frame *frames, size_t n,
-                     size_t *n_back)
-{
-    int rc = check_back(c, frames, n);
-
-    for (size_t i = 0; i < n && rc == WOQ_OK; i++) {
-        const char *name = woq_frame_name(&frames[i]);
-        struct woq_frame *held = NULL;
-
-        if (frames[i].type[0] >= 'a') {
-            if (!woq_frame_is(&frames[i], "acts"))
-                rc = woq_calib_put(c, &frames[i]);
-            continue;
-        }
-        for (size_t k = 0; k < c->n_held && !held; k++)
-            if (in_group(&c->held[k], group) && strcmp(woq_frame_name(&c->held[k]), name) == 0)
-                held = &c->held[k];
-        if (!held)
-            return woq_fail(c->err, WOQ_EDATA, "the command must return each weight once",
-                            "'%s' returned %s '%s', which is not awaited in block %zu, group '%s'",
-                            c->o.through, frames[i].type, name, c->block, group);
-        rc = exchange(c, held, &frames[i]);
-        (*n_back)++;
-    }
-    return rc;
-}
-
-/* The group's weights to the command, and what it makes of them back. */
-static int round_trip(struct woq_calib *c, const char *group)
-{
-    struct woq_json *unit = unit_meta(c, group);
-    struct woq_frame *frames = NULL;
-    size_t n = 0, n_sent = 0, n_back = 0;
-    int rc = unit ? WOQ_OK : woq_fail_nomem(c->err, 256);
-
-    for (size_t i = 0; i < c->n_held && rc == WOQ_OK; i++)
-        if (in_group(&c->held[i], group)) {
-            rc = woq_coproc_put(c->command, &c->held[i], c->err);
-            n_sent++;
-        }
-    if (rc == WOQ_OK)
-        rc = woq_coproc_loop(c->command, unit, &frames, &n, c->err);
-    if (rc == WOQ_OK)
-        rc = take_back(c, group, frames, n, &n_back);
-    if (rc == WOQ_OK && n_back != n_sent)
-        rc = woq_fail(c->err, WOQ_EDATA, "the command must return each weight once",
-                      "'%s' returned %zu weights of block %zu, group '%s', want %zu", c->o.through,
-                      n_back, c->block, group, n_sent);
-    if (rc == WOQ_OK)
-        woq_coproc_next(c->command);
-    woq_json_free(unit);
-    return rc;
-}
-
-static enum woq_moment_kind moment_kind(const struct woq_calib *c)
-{
-    return c->o.emit == WOQ_EMIT_HESS ? WOQ_MOMENT_HESS : WOQ_MOMENT_STAT;
-}
-
-static bool is_sum(const struct woq_calib *c)
-{
-    return c->o.emit == WOQ_EMIT_HESS || c->o.emit == WOQ_EMIT_STAT;
-}
-
-/* Before the group's first weight: what describes its inputs. */
-static int end_group(struct woq_calib *c, const char *group, const struct woq_frame *first)
-{
-    const size_t at = (size_t)(first - c->held);
-    int rc = put_until(c, at);
-
-    if (rc == WOQ_OK && is_sum(c)) {
-        rc = woq_moments_emit(&c->moments, moment_kind(c), &c->out, c->err);
-        if (rc == WOQ_OK)
-            rc = c->command ? woq_coproc_put(c->command, &c->out, c->err)
-                            : woq_calib_put(c, &c->out);
-        woq_moments_clear(&c->moments);
-    }
-    if (rc == WOQ_OK && c->command)
-        rc = round_trip(c, group);
-    return rc;
-}
-
-/* woq_tap: chunks of a group's inputs, in order. */
-static int on_input(void *ctx, const char *group, const float *x, size_t n_tokens, size_t width,
-                    size_t token0, struct woq_error *err)
-{
-    struct woq_calib *c = ctx;
-    const struct woq_frame *first = first_of(c, group);
-    int rc = WOQ_OK;
-
-    if (!first)
-        return woq_fail(err, WOQ_EDATA, NULL, "block %zu has no weight of group '%s'", c->block,
-                        group);
-    if (c->o.emit != WOQ_EMIT_NONE)
-        rc = make_acts(c, group, woq_frame_name(first), x, n_tokens, width, token0);
-    if (rc == WOQ_OK && is_sum(c))
-        rc = woq_moments_take(&c->moments, moment_kind(c), &c->out, err);
-    else if (rc == WOQ_OK && c->command && c->o.emit != WOQ_EMIT_NONE)
-        rc = woq_coproc_put(c->command, &c->out, err);
-    else if (rc == WOQ_OK && !c->command) {
-        rc = put_until(c, (size_t)(first - c->held));
-        if (rc == WOQ_OK)
-            rc = woq_calib_put(c, &c->out);
-    }
-    if (rc == WOQ_OK && token0 + n_tokens == c->n_tokens)
-        rc = end_group(c, group, first);
-    return rc;
 }
 
 /* ------------------------------------------------------------------ the block */
@@ -305,8 +86,6 @@ static int begin_block(struct woq_calib *c, struct woq_frame *f)
 
 static int forward(struct woq_calib *c)
 {
-    const struct woq_tap tap = { on_input, c };
-    const bool tapped = c->o.through || c->o.emit != WOQ_EMIT_NONE;
     int rc = WOQ_OK;
 
     for (size_t i = 0; i < c->n_held && rc == WOQ_OK; i++)
@@ -317,10 +96,9 @@ static int forward(struct woq_calib *c)
     if (rc == WOQ_OK)
         rc = woq_calib_log_begin(c);
     if (rc == WOQ_OK)
-        rc = woq_block_forward(c->decoder, &c->weights, c->x, c->o.n_samples, c->o.seqlen,
-                               tapped ? &tap : NULL, c->err);
+        rc = c->o.block_unit ? woq_calib_block(c) : woq_calib_groups(c);
     if (rc == WOQ_OK)
-        rc = put_until(c, c->n_held);
+        rc = woq_calib_put_until(c, c->n_held);
     if (rc == WOQ_OK)
         rc = woq_calib_log_end(c);
     return rc;
@@ -353,7 +131,8 @@ static int make_key(struct woq_calib *c)
     if (c->o.acts_from)
         woq_str_addf(&c->key, "activations %016llx after %zu blocks, ",
                      (unsigned long long)c->acts_hash, c->next_block);
-    return woq_str_addf(&c->key, "emit %s, inputs %s, %s, through %s", emits[c->o.emit],
+    return woq_str_addf(&c->key, "%semit %s, inputs %s, %s, through %s",
+                        c->o.block_unit ? "unit block, " : "", emits[c->o.emit],
                         c->o.float_inputs ? "float" : "quantized", woq_dtype_name(c->o.acts_dtype),
                         c->o.through ? c->o.through : "")
                ? woq_fail_nomem(c->err, 256)
@@ -460,9 +239,12 @@ int woq_calib_close(struct woq_calib *c, int rc)
     free(c->x);
     woq_block_release(&c->weights);
     woq_decoder_close(c->decoder);
-    woq_moments_release(&c->moments);
+    for (size_t i = 0; i < WOQ_CALIB_GROUPS; i++)
+        woq_moments_release(&c->sums[i]);
     woq_frame_release(&c->out);
-    woq_buf_release(&c->narrow);
+    for (size_t i = 0; i < WOQ_CALIB_ARRAYS; i++)
+        woq_buf_release(&c->narrow[i]);
+    woq_buf_release(&c->windows);
     woq_str_release(&c->key);
     free(c);
     return rc;

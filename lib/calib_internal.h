@@ -14,6 +14,8 @@ struct woq_calib_state {
     int log_fd;
 };
 
+enum { WOQ_CALIB_GROUPS = 8, WOQ_CALIB_ARRAYS = 4 };
+
 struct woq_calib {
     struct woq_calib_opts o;
     struct woq_filter *w;
@@ -22,8 +24,8 @@ struct woq_calib {
     bool has_config;
     struct woq_decoder *decoder;
     struct woq_coproc *command;
-    struct woq_moments moments;
-    float *x; /* [n_samples][seqlen][hidden] */
+    struct woq_moments sums[WOQ_CALIB_GROUPS]; /* of the group in hand, or of each of a block */
+    float *x;                                  /* [n_samples][seqlen][hidden] */
     size_t n_tokens, next_block;
     uint64_t tokens_hash, acts_hash; /* of ids; of what --acts-from held */
     struct woq_str key;              /* options and samples that a state must agree with */
@@ -34,13 +36,42 @@ struct woq_calib {
     struct woq_frame *held; /* its frames, in order */
     size_t n_held, cap_held, n_put;
     struct woq_block weights;
-    struct woq_frame out;  /* acts, hess or stat */
-    struct woq_buf narrow; /* a chunk as bf16 */
+    struct woq_frame out;                    /* acts, hess or stat */
+    struct woq_buf narrow[WOQ_CALIB_ARRAYS]; /* a chunk as bf16 */
+    struct woq_buf windows;                  /* a copy of some samples */
     struct woq_calib_state state;
 };
 
 /* Puts into the output and into the log of the block. */
 int woq_calib_put(struct woq_calib *c, struct woq_frame *f);
+
+/* To the command, or without one into the output. */
+int woq_calib_send(struct woq_calib *c, struct woq_frame *f);
+/* Puts the held frames that come before held frame `end` and were not put yet. */
+int woq_calib_put_until(struct woq_calib *c, size_t end);
+
+/* --- units (calib_group.c, calib_block.c): the weights are in c->weights, all is held --- */
+int woq_calib_groups(struct woq_calib *c); /* forward, group by group */
+int woq_calib_block(struct woq_calib *c);  /* the whole block at once */
+
+struct woq_json *woq_calib_unit_meta(const struct woq_calib *c, const char *group);
+/* The first weight of a group, or NULL and an error. */
+const struct woq_frame *woq_calib_first_of(const struct woq_calib *c, const char *group,
+                                           struct woq_error *err);
+struct woq_rows {
+    const char *name;
+    const float *x;
+};
+/* c->out becomes a chunk of rows [n_tokens][width], one array each. */
+int woq_calib_make_acts(struct woq_calib *c, const char *group, const char *of,
+                        const struct woq_rows *arrays, size_t n_arrays, size_t n_tokens,
+                        size_t width, size_t token0);
+bool woq_calib_is_sum(const struct woq_calib *c); /* of activations, not they themselves */
+enum woq_moment_kind woq_calib_moment_kind(const struct woq_calib *c);
+/* Sends a sum and clears it. */
+int woq_calib_send_sum(struct woq_calib *c, struct woq_moments *sum);
+/* Each weight at most once: looked at before frames are moved away. */
+int woq_calib_check_back(const struct woq_calib *c, const struct woq_frame *frames, size_t n);
 
 /* c->x for o.n_samples x o.seqlen tokens; sets n_tokens. */
 int woq_calib_x_alloc(struct woq_calib *c);

@@ -531,6 +531,14 @@ void woq_decoder_spill(struct woq_decoder *d, size_t memory_bytes)
     d->spill_bytes = memory_bytes;
 }
 
+size_t woq_decoder_windows(const struct woq_decoder *d, size_t ctx)
+{
+    const struct chunks k = chunks_of(ctx ? ctx : 1);
+    const size_t n = 2 * (size_t)d->n_threads;
+
+    return k.per_window > 1 ? (n + k.per_window - 1) / k.per_window : n * k.windows_per;
+}
+
 int woq_block_forward(struct woq_decoder *d, const struct woq_block *b, float *x, size_t n_windows,
                       size_t ctx, const struct woq_tap *tap, struct woq_error *err)
 {

@@ -25,6 +25,7 @@ struct woq_calib_opts {
     uint64_t token0;           /* number of the first token on the wire, for parts to be merged */
     const char *through;       /* a command, or NULL: emit into the stream */
     enum woq_calib_emit emit;  /* NONE: the forward only */
+    bool block_unit;           /* a whole block at once, not group by group */
     bool float_inputs;         /* the forward keeps the float weights (open loop) */
     enum woq_dtype acts_dtype; /* f32 or bf16 on the wire */
     size_t spill_bytes;        /* of activations that wait, in memory; more goes to a file */

@@ -60,6 +60,9 @@ struct woq_tap {
                  size_t token0, struct woq_error *err);
     void *ctx;
 };
+/* Windows of ctx tokens for about two chunks per thread. A batch that is cut into multiples of it
+ * is cut into the same chunks, so that forwards over the parts give the bits of one over all. */
+size_t woq_decoder_windows(const struct woq_decoder *d, size_t ctx);
 int woq_block_forward(struct woq_decoder *d, const struct woq_block *b, float *x, size_t n_windows,
                       size_t ctx, const struct woq_tap *tap, struct woq_error *err);
 

@@ -370,10 +370,131 @@ fails_from() { # STATUS TEXT OPTION...: as fails, without --tokens
     calib --emit none --acts-to b rtn.wts >/dev/null
     cmp a b
 }
+@test "--unit block: describing it in one go, the stream is the same" {
+    for e in hess stat; do
+        calib --emit $e --acts-to a m.wts >want.wts
+        calib --unit block --emit $e --acts-to b m.wts | cmp - want.wts
+        cmp a b
+    done
+    tokens 3 700 5 >t.wts
+    calib --emit hess --acts-to a m.wts >want.wts
+    WOQ_THREADS=1 calib --unit block --emit hess --acts-to b m.wts | cmp - want.wts
+    cmp a b
+    tokens 70 33 5 >t.wts
+    calib --emit hess --acts-to a m.wts >want.wts
+    calib --unit block --emit hess --acts-to b m.wts | cmp - want.wts
+    cmp a b
+}
+@test "--unit block --emit acts: inputs and float outputs of the block, after BLKB" {
+    calib --unit block --emit acts --acts-to a m.wts >acts.wts
+    [ "$(types acts.wts)" = "BLKB2 BLKE2 MODL1 TENS21 acts2 " ]
+    woq-ls acts.wts | awk '$3 == "acts" { exit last != "BLKB" } { last = $3 }'
+    woq-ls --json acts.wts | grep '"type":"acts"' >frames
+    [[ $(head -n 1 frames) == *'"meta":{"block":0,"group":"block","of":"model.layers.0.input_layernorm.weight","token0":0'* ]]
+    # y of block 0 is x of block 1; y of the last block is what --acts-to writes.
+    rows() { woq-cat --no-head "$1" | sed 's/^acts //' | grep "/$2 f32" | cut -d ' ' -f 3-; }
+    rows acts.wts x | sed -n 2p >x1
+    rows acts.wts y >y
+    [ "$(wc -w <x1)" -eq $((240 * 32)) ]
+    cmp x1 <(sed -n 1p y)
+    cmp <(sed -n 2p y) <(woq-cat --no-head a | cut -d ' ' -f 4-)
+    calib --unit block --acts-dtype bf16 m.wts | woq-ls --json | grep -q '"name":"y","dtype":"bf16"'
+    # More rows than a frame holds.
+    tokens 2 5000 3 >t.wts
+    calib --unit block m.wts | woq-ls | awk '$3 == "acts"' | wc -l >n
+    [ "$(cat n)" -eq 8 ]
+}
+@test "--unit block --through: the same as file by file" {
+    parts
+    GPTQ='woq-gptq --no-history --bits 3 --group-size 16'
+    calib --unit block --emit hess --through "$GPTQ" --acts-to want.acts m.wts >want.wts
+    [ "$(types want.wts)" = "BLKB2 BLKE2 MODL1 QTEN14 TENS7 note14 " ]
+    calib --emit none --acts-to acts.0 stem.wts >/dev/null
+    for k in 0 1; do
+        from acts.$k --emit hess b.$k.wts >h.$k.wts
+        $GPTQ h.$k.wts >q.$k.wts
+        from acts.$k --emit none --acts-to acts.$((k + 1)) q.$k.wts >/dev/null
+    done
+    woq-join --no-history q.0.wts q.1.wts | cmp - want.wts
+    cmp acts.2 want.acts
+    run ! cmp -s <(calib --emit hess --through "$GPTQ" m.wts | qten /dev/stdin) <(qten want.wts)
+    WOQ_THREADS=1 calib --unit block --emit hess --through "$GPTQ" m.wts | cmp - want.wts
+}
+@test "--unit block --inputs float: the open loop" {
+    calib --inputs float --emit hess --through 'woq-gptq --no-history --bits 3 --group-size 16' m.wts >group.wts
+    calib --unit block --inputs float --emit hess --acts-to a \
+        --through 'woq-gptq --no-history --bits 3 --group-size 16' m.wts >block.wts
+    cmp <(qten group.wts) <(qten block.wts)
+    calib --emit none --acts-to b m.wts >/dev/null
+    cmp a b
+}
+@test "--unit block: a command that changes nothing; one that gets no description" {
+    calib --unit block --through 'tee seen' m.wts | cmp - m.wts
+    [ "$(types seen)" = "BLKB2 BLKE2 LOOP2 TENS18 acts2 " ]
+    woq-ls --json seen | grep -q '"meta":{"block":1,"group":"block"}'
+    calib --unit block --emit none --through 'woq-rtn --no-history --bits 3 --group-size 16' --acts-to a m.wts >q.wts
+    woq-rtn --no-history --bits 3 --group-size 16 m.wts | cmp - q.wts
+    calib --emit none --acts-to b q.wts >/dev/null
+    cmp a b
+}
+@test "--unit block --state: killed at any moment, then resumed" {
+    woq-gen --no-history --llama hidden=64,inter=128,layers=5,heads=4,kv=2,vocab=96 >m.wts
+    calib --unit block --emit hess --through 'woq-gptq --bits 3' m.wts >want.wts
+    for delay in 0.01 0.03 0.06; do
+        rm -f s s.*
+        for _ in 1 2 3; do
+            woq-calib -q --no-history --tokens t.wts --unit block --emit hess --state s --through 'woq-gptq --bits 3' m.wts >cut.wts &
+            pid=$!
+            sleep "$delay"
+            kill -9 "$pid" 2>/dev/null || true
+            wait "$pid" || true
+        done
+        calib --unit block --emit hess --state s --through 'woq-gptq --bits 3' m.wts | cmp - want.wts
+    done
+    fails 1 "state 's' is of another run" --state s --emit hess --through 'woq-gptq --bits 3'
+}
+@test "--unit block: what a command can do wrong" {
+    fails 1 "ended with status 5" --unit block --through 'cat; exit 5'
+    fails 1 "'true' ended with status 0 before its work was done" --unit block --through true
+    fails 1 'before its work was done' --unit block --through 'head -c 30000 | cat'
+    fails 1 'no Hessian describes this weight' --unit block --emit stat --through woq-gptq
+    back() { # NAME...: 'other.wts' with these frames of block 0 in order and LOOP
+        local frames
+        frames=()
+        for f in "$@"; do
+            case $f in
+            BLKB | BLKE) frames+=("$f:0") ;;
+            *norm) frames+=("model.layers.0.$f.weight{\"role\":\"norm\"}:f32[32]:rand=1") ;;
+            *:norole) frames+=("model.layers.0.${f%:*}.weight:f32[32,64]:rand=1") ;;
+            *down_proj) frames+=("model.layers.0.$f.weight{\"role\":\"mlp.down\"}:f32[32,64]:rand=1") ;;
+            mlp.*) frames+=("model.layers.0.$f.weight{\"role\":\"mlp.up\"}:f32[64,32]:rand=1") ;;
+            *[kv]_proj) frames+=("model.layers.0.$f.weight{\"role\":\"attn.k\"}:f32[16,32]:rand=1") ;;
+            *) frames+=("model.layers.0.${f%:*}.weight{\"role\":\"attn.q\"}:f32[32,32]:rand=1") ;;
+            esac
+        done
+        woq-gen "${frames[@]}" '@LOOP{"block":0,"group":"block"}' >other.wts
+    }
+    A='input_layernorm self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj post_attention_layernorm'
+    B='mlp.gate_proj mlp.up_proj mlp.down_proj'
+    O='cat other.wts; cat >/dev/null'
+    # shellcheck disable=SC2086
+    wrong() { back $2 && fails 1 "$1" --unit block --through "$O"; }
+    wrong 'returned 0 of 11 frames of block 0 from BLKB to BLKE' ''
+    wrong 'returned 10 of 11 frames of block 0 from BLKB to BLKE' "BLKB $A $B"
+    wrong 'returned 1 of 11 frames of block 0 from BLKB to BLKE' "$A $B BLKB BLKE"
+    wrong 'returned 2 of 11 frames of block 0 from BLKB to BLKE' "BLKB BLKE $A $B"
+    wrong "returned 'model.layers.0.mlp.up_proj.weight' twice in block 0" "BLKB $A $B mlp.up_proj BLKE"
+    wrong "returned TENS 'model.layers.0.mlp.other.weight', which is not awaited in block 0" "BLKB $A mlp.gate_proj mlp.other"
+    wrong "block 0 as 'cat other.wts; cat >/dev/null' returned it: tensor 'model.layers.0.self_attn.v_proj.weight' is [32, 32]" \
+        "BLKB ${A/self_attn.v_proj/self_attn.v_proj:32} $B BLKE"
+    wrong "returned it: block 0 lacks tensor 'model.layers.0.mlp.down_proj.weight'" "BLKB $A mlp.gate_proj mlp.up_proj mlp.down_proj:norole BLKE"
+    woq-gen '@LOOP{"block":0,"group":"qkv"}' >other.wts
+    fails 1 'returned LOOP {"block":0,"group":"qkv"}, want {"block":0,"group":"block"}' --unit block --through "$O"
+}
 @test "usage" {
     for o in '' '--tokens t.wts --text x' '--tokens t.wts --emit best' '--tokens t.wts --inputs some' \
         '--tokens t.wts --acts-dtype f16' '--tokens t.wts --state s' '--tokens t.wts -n 0' \
-        '--tokens t.wts --seqlen 1' '--tokens t.wts --token0 -1' '--tokens t.wts --unit block' \
+        '--tokens t.wts --seqlen 1' '--tokens t.wts --token0 -1' '--tokens t.wts --unit model' \
         '--tokens t.wts --acts-from t.wts' '--text t.wts --acts-from t.wts' '--acts-from t.wts --token0 1' \
         '--tokens t.wts --emit none' '--tokens t.wts --token0 9007199254740993' '--tokens t.wts m.wts more'; do
         echo "$o"

@@ -2,7 +2,8 @@
  *
  * Each element of c takes its subtractions one after another in the order of k, each product
  * rounded by itself, so the result does not depend on tiles, vectors or threads. The vectors are
- * the compiler's generic ones: the width is the including file's WOQ_VEC_BYTES. */
+ * the compiler's generic ones: the width is the including file's WOQ_VEC_BYTES. Accumulators are
+ * variables of their own, because an array of them would live in memory. */
 #ifndef WOQ_VEC_BYTES
 #error "define WOQ_VEC_BYTES and WOQ_RANK_NAME first"
 #endif
@@ -12,56 +13,118 @@
 #define RANK_CAT2(a, b) a##_##b
 #define RANK_CAT(a, b) RANK_CAT2(a, b)
 
+#define RANK_DO4(X) X(0) X(1) X(2) X(3)
+#define RANK_DO8(X) RANK_DO4(X) X(4) X(5) X(6) X(7)
+#if WOQ_VEC_BYTES == 64 /* 32 registers: 16 accumulators */
+#define RANK_ROWS 8
+#define RANK_DO(X) RANK_DO8(X)
+#else
+#define RANK_ROWS 4
+#define RANK_DO(X) RANK_DO4(X)
+#endif
+enum { RANK_SLAB = 64 }; /* rows of u that are packed at a time: 8 KiB at most */
+
+/* A tile: RANK_ROWS rows x 2 vectors. */
+#define RANK_VARS(r) v##r##p, v##r##q,
+#define RANK_LOAD(r)                                                                               \
+    memcpy(&v##r##p, c + r * ldc, sizeof v##r##p);                                                 \
+    memcpy(&v##r##q, c + r * ldc + LANES, sizeof v##r##q);
+#define RANK_STEP(r)                                                                               \
+    v##r##p -= a[r * lda + k] * p;                                                                 \
+    v##r##q -= a[r * lda + k] * q;
+#define RANK_STORE(r)                                                                              \
+    memcpy(c + r * ldc, &v##r##p, sizeof v##r##p);                                                 \
+    memcpy(c + r * ldc + LANES, &v##r##q, sizeof v##r##q);
+
+/* A line: one row x 8 vectors. */
+#define RANK_LINE_VARS(i) w##i,
+#define RANK_LINE_LOAD(i) memcpy(&w##i, c + i * LANES, sizeof w##i);
+#define RANK_LINE_STEP(i)                                                                          \
+    memcpy(&p, u + k * ldu + i * LANES, sizeof p);                                                 \
+    w##i -= a[k] * p;
+#define RANK_LINE_STORE(i) memcpy(c + i * LANES, &w##i, sizeof w##i);
+
 #define RANK_SUB(type, tag)                                                                        \
     typedef type RANK_CAT(vec, tag) __attribute__((vector_size(WOQ_VEC_BYTES)));                   \
+    enum { RANK_CAT(LANES, tag) = WOQ_VEC_BYTES / sizeof(type) };                                  \
                                                                                                    \
-    /* 4 rows x 2 vectors in registers over the whole depth. */                                    \
     static void RANK_CAT(tile, tag)(type * c, size_t ldc, const type *a, size_t lda,               \
                                     const type *u, size_t ldu, size_t depth)                       \
     {                                                                                              \
-        enum { LANES = WOQ_VEC_BYTES / sizeof(type) };                                             \
-        RANK_CAT(vec, tag) acc[4][2], v[2];                                                        \
+        enum { LANES = RANK_CAT(LANES, tag) };                                                     \
+        RANK_CAT(vec, tag) RANK_DO(RANK_VARS) p, q;                                                \
                                                                                                    \
-        for (size_t r = 0; r < 4; r++)                                                             \
-            memcpy(acc[r], c + r * ldc, sizeof acc[r]);                                            \
+        RANK_DO(RANK_LOAD)                                                                         \
         for (size_t k = 0; k < depth; k++) {                                                       \
-            memcpy(v, u + k * ldu, sizeof v);                                                      \
-            for (size_t r = 0; r < 4; r++) {                                                       \
-                const type x = a[r * lda + k];                                                     \
-                                                                                                   \
-                acc[r][0] -= x * v[0];                                                             \
-                acc[r][1] -= x * v[1];                                                             \
-            }                                                                                      \
+            memcpy(&p, u + k * ldu, sizeof p);                                                     \
+            memcpy(&q, u + k * ldu + LANES, sizeof q);                                             \
+            RANK_DO(RANK_STEP)                                                                     \
         }                                                                                          \
-        for (size_t r = 0; r < 4; r++)                                                             \
-            memcpy(c + r * ldc, acc[r], sizeof acc[r]);                                            \
+        RANK_DO(RANK_STORE)                                                                        \
     }                                                                                              \
                                                                                                    \
-    /* What no whole tile covers. */                                                               \
+    static void RANK_CAT(line, tag)(type * c, const type *a, const type *u, size_t ldu,            \
+                                    size_t depth)                                                  \
+    {                                                                                              \
+        enum { LANES = RANK_CAT(LANES, tag) };                                                     \
+        RANK_CAT(vec, tag) RANK_DO8(RANK_LINE_VARS) p;                                             \
+                                                                                                   \
+        RANK_DO8(RANK_LINE_LOAD)                                                                   \
+        for (size_t k = 0; k < depth; k++) {                                                       \
+            RANK_DO8(RANK_LINE_STEP)                                                               \
+        }                                                                                          \
+        RANK_DO8(RANK_LINE_STORE)                                                                  \
+    }                                                                                              \
+                                                                                                   \
+    /* What no tile and no line covers. */                                                         \
     static void RANK_CAT(rest, tag)(type * c, size_t ldc, const type *a, size_t lda,               \
                                     const type *u, size_t ldu, size_t rows, size_t cols,           \
                                     size_t depth)                                                  \
     {                                                                                              \
-        for (size_t r = 0; r < rows; r++)                                                          \
+        for (size_t r = 0; cols && r < rows; r++)                                                  \
             for (size_t k = 0; k < depth; k++)                                                     \
                 for (size_t j = 0; j < cols; j++)                                                  \
                     c[r * ldc + j] -= a[r * lda + k] * u[k * ldu + j];                             \
+    }                                                                                              \
+                                                                                                   \
+    /* One tile's columns for all whole tiles of rows. Rows of u are a power of two apart more     \
+     * often than not, and would push each other out of the cache: more than one tile packs them.  \
+     */                                                                                            \
+    static void RANK_CAT(strip, tag)(type * c, size_t ldc, const type *a, size_t lda,              \
+                                     const type *u, size_t ldu, size_t rows, size_t depth)         \
+    {                                                                                              \
+        enum { WIDTH = 2 * RANK_CAT(LANES, tag) };                                                 \
+        type packed[RANK_SLAB * WIDTH] __attribute__((aligned(64)));                               \
+                                                                                                   \
+        for (size_t k0 = 0; k0 < depth; k0 += RANK_SLAB) {                                         \
+            const size_t n = depth - k0 < RANK_SLAB ? depth - k0 : RANK_SLAB;                      \
+                                                                                                   \
+            for (size_t k = 0; k < n; k++) {                                                       \
+                __builtin_prefetch(u + (k0 + k) * ldu + WIDTH);                                    \
+                memcpy(packed + k * WIDTH, u + (k0 + k) * ldu, WIDTH * sizeof *u);                 \
+            }                                                                                      \
+            for (size_t r = 0; r < rows; r += RANK_ROWS)                                           \
+                RANK_CAT(tile, tag)(c + r * ldc, ldc, a + r * lda + k0, lda, packed, WIDTH, n);    \
+        }                                                                                          \
     }                                                                                              \
                                                                                                    \
     static void RANK_CAT(WOQ_RANK_NAME, tag)(type * c, size_t ldc, const type *a, size_t lda,      \
                                              const type *u, size_t ldu, size_t rows, size_t cols,  \
                                              size_t depth)                                         \
     {                                                                                              \
-        enum { WIDTH = 2 * WOQ_VEC_BYTES / sizeof(type) };                                         \
-        const size_t full_r = rows & ~(size_t)3, full_c = cols - cols % WIDTH;                     \
+        enum { WIDTH = 2 * RANK_CAT(LANES, tag), LINE = 4 * WIDTH };                               \
+        const size_t tiled = rows - rows % RANK_ROWS, full = cols - cols % WIDTH;                  \
+        const size_t lined = cols - cols % LINE;                                                   \
                                                                                                    \
-        for (size_t j = 0; j < full_c; j += WIDTH)                                                 \
-            for (size_t r = 0; r < full_r; r += 4)                                                 \
-                RANK_CAT(tile, tag)(c + r * ldc + j, ldc, a + r * lda, lda, u + j, ldu, depth);    \
-        RANK_CAT(rest, tag)                                                                        \
-        (c + full_c, ldc, a, lda, u + full_c, ldu, full_r, cols - full_c, depth);                  \
-        RANK_CAT(rest, tag)                                                                        \
-        (c + full_r * ldc, ldc, a + full_r * lda, lda, u, ldu, rows - full_r, cols, depth);        \
+        for (size_t j = 0; tiled && j < full; j += WIDTH)                                          \
+            RANK_CAT(strip, tag)(c + j, ldc, a, lda, u + j, ldu, tiled, depth);                    \
+        RANK_CAT(rest, tag)(c + full, ldc, a, lda, u + full, ldu, tiled, cols - full, depth);      \
+        for (size_t r = tiled; r < rows; r++) {                                                    \
+            for (size_t j = 0; j < lined; j += LINE)                                               \
+                RANK_CAT(line, tag)(c + r * ldc + j, a + r * lda, u + j, ldu, depth);              \
+            RANK_CAT(rest, tag)                                                                    \
+            (c + r * ldc + lined, ldc, a + r * lda, lda, u + lined, ldu, 1, cols - lined, depth);  \
+        }                                                                                          \
     }
 
 RANK_SUB(float, f32)

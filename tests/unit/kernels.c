@@ -544,10 +544,11 @@ static void the_environment_caps_the_table(void **unused)
         }
 }
 
-/* Chains of rank-one updates on every size up to a few tiles, against the three plain loops. */
+/* Chains of rank-one updates on every size up to a few tiles, and then on more rows, columns and
+ * steps than any variant takes at once, against the three plain loops. */
 static void rank_updates_follow_the_order_of_k(void **unused)
 {
-    enum { R = 9, C = 70, K = 11 };
+    enum { R = 21, C = 270, K = 150 };
     static float c[R * C], want[R * C], a[R * K], u[K * C];
     static double cd[R * C], wantd[R * C], ad[R * K], ud[K * C];
     const struct woq_kernels *tables[8];
@@ -560,8 +561,8 @@ static void rank_updates_follow_the_order_of_k(void **unused)
     for (size_t i = 0; i < K * C; i++)
         ud[i] = (double)(u[i] = (float)cos((double)i * 3));
     for (size_t t = 0; t < n; t++)
-        for (size_t cols = 0; runnable[t] && cols <= C; cols++) {
-            const size_t rows = cols % (R + 1), depth = cols % (K + 1);
+        for (size_t cols = 0; runnable[t] && cols <= C; cols += cols < 70 ? 1 : 40) {
+            const size_t rows = cols < 70 ? cols % 10 : R, depth = cols < 70 ? cols % 12 : K;
 
             for (size_t i = 0; i < R * C; i++)
                 cd[i] = wantd[i] = (double)(c[i] = want[i] = (float)i * 0.01f);

@@ -178,7 +178,7 @@ static int explain(struct woq_coproc *p, int rc, struct woq_error *err)
     if (p->ended && p->rc < 0 && p->rc != WOQ_ETRUNC)
         return woq_fail(err, p->rc, p->err.hint[0] ? p->err.hint : NULL, "'%s' returned: %s",
                         p->command, p->err.what);
-    if (status != 0 || (p->ended && p->rc == WOQ_ETRUNC))
+    if (status != 0 || rc == WOQ_ESYS || (p->ended && p->rc == WOQ_ETRUNC))
         return woq_fail(err, WOQ_ESYS,
                         "run the command alone on a small stream to see what it says",
                         "'%s' %s before its work was done", p->command, text);

@@ -131,6 +131,8 @@ int woq_moments_take(struct woq_moments *m, enum woq_moment_kind kind, const str
                         woq_dtype_name(a->dtype));
     if (woq_moments_is_empty(m) && (rc = begin(m, kind, acts, (size_t)a->shape[1], err)))
         return rc;
+    if (a->shape[0] == 0)
+        return woq_fail(err, WOQ_EDATA, NULL, "acts frame of 0 tokens");
     if (a->shape[1] != m->n)
         return woq_fail(err, WOQ_EDATA, NULL, "activations are %llu wide, %zu before",
                         (unsigned long long)a->shape[1], m->n);

@@ -3,7 +3,11 @@
  * `acts` frames (meta "block", "group", "of", "token0"; array x [tokens][width]) go in, one `hess`
  * or `stat` frame comes out, which describes the weights that follow. The same code serves
  * woq-hessian, woq-stats and woq-calib --emit, so that a pipe more or less does not change a bit.
- */
+ *
+ * Where the chunks carry x_float too, what the same tokens are on the path of the float model, a
+ * hess frame gets d = sum of (x_float - x) x^T beside h = sum of x x^T: row i is the error of input
+ * i, column j the input j that is there (the first-order term of GPTAQ, arXiv:2504.02692, and QEP,
+ * arXiv:2504.09629). */
 #ifndef WOQ_MOMENTS_H
 #define WOQ_MOMENTS_H
 #include <woq/frame.h>
@@ -18,16 +22,19 @@ struct woq_moments {       /* zeroed = empty */
         uint64_t from, to;
     } * spans; /* token ranges seen, ascending, disjoint */
     size_t n_spans;
-    struct woq_buf h;                       /* f32 [n][n], upper triangle until it is emitted */
+    struct woq_buf h; /* f32 [n][n], upper triangle until it is emitted */
+    struct woq_buf d; /* f32 [n][n], with x_float only */
+    bool has_d;
     struct woq_buf absmax, sum_abs, sum_sq; /* f32, f64, f64 [n] */
-    struct woq_buf x;                       /* a chunk in f32 */
+    struct woq_buf x, error;                /* a chunk in f32; x_float - x of it */
 };
 
 bool woq_moments_is_empty(const struct woq_moments *m);
 /* Do both describe the same group of the same block? */
 bool woq_moments_match(const struct woq_moments *m, const struct woq_frame *f);
-/* Adds a chunk. NaN and infinity are an error that names block, group, token and channel; tokens
- * that were taken already are an error too. */
+/* Adds a chunk; all of a group have x_float, or none. Statistics ignore it. NaN and infinity are an
+ * error that names block, group, token and channel; tokens that were taken already are an error
+ * too. */
 int woq_moments_take(struct woq_moments *m, enum woq_moment_kind kind, const struct woq_frame *acts,
                      struct woq_error *err);
 /* Adds a partial sum (a hess frame of other tokens of the same group). */

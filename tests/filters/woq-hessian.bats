@@ -74,6 +74,45 @@ bad() { run -1 bash -c 'woq-gen "$@" | woq-hessian >out.wts' - "${@:2}"; echo "$
     merge "group 'o'" bad.wts
     merge no-such-file no-such-file
 }
+both() { echo "@acts{\"of\":\"q\",\"group\":\"qkv\",\"block\":0,\"token0\":$1};x:${4:-f32}[1,2]:$2;x_float:${4:-f32}[1,2]:$3"; }
+@test "x_float: d is the sum of (x_float - x) x^T" {
+    F=("$(both 0 1,2 3,2)" "$(both 1 -1,5 -1,4)" 'q{"group":"qkv","block":0}:f32[1,2]:7,8')
+    run -0 sum
+    # Rows are errors, columns are inputs: (2,0) x (1,2) + (0,-1) x (-1,5).
+    [ "${lines[*]}" = "hess q/h f32 2 -3 -3 29 hess q/d f32 2 4 1 -5 hess q/n_tokens u64 2 q f32 7 8" ]
+    F=("$(both 0 1,2 3,2 bf16)" "$(both 1 -1,5 -1,4 bf16)")
+    run -0 sum
+    [ "${lines[1]}" = "hess q/d f32 2 4 1 -5" ]
+    run -0 bash -c 'woq-gen "$1" | woq-stats | woq-cat --no-head' - "$(both 0 1,2 3,2)"
+    [ "${lines[0]}" = "stat q/absmax f32 1 2" ]
+}
+@test "d merges, and is all or nothing" {
+    woq-gen --no-history "$(both 0 1,2 3,2)" w:f32:1 | woq-hessian --no-history >a.wts
+    woq-gen --no-history "$(both 1 -1,5 -1,4)" w:f32:1 | woq-hessian --no-history >b.wts
+    run -0 bash -c 'woq-hessian --merge b.wts a.wts | woq-cat --no-head'
+    [ "${lines[*]:0:2}" = "hess q/h f32 2 -3 -3 29 hess q/d f32 2 4 1 -5" ]
+    woq-gen --no-history "$(acts 1 1 f32 3,4)" w:f32:1 | woq-hessian --no-history >none.wts
+    merge() { run -1 bash -c 'woq-hessian --merge "$0" "$1" >out.wts' "$2" "$3"; echo "$output"; [[ $output == *"$1"* ]]; }
+    merge "this partial sum lacks 'd', those before have it" none.wts a.wts
+    merge "this partial sum has 'd', those before lack it" a.wts none.wts
+    H='@hess{"of":"q","group":"qkv","block":0,"spans":[[5,6]]};h:f32[2,2]:1,0,0,1;n_tokens:u64:1'
+    woq-gen "$H;d:f32[1,2]:1,2" >bad.wts
+    merge 'arrays of the wrong shape' bad.wts a.wts
+    woq-gen "$H;d:f32[2,2]:1,2,nan,3" >bad.wts
+    merge "'d' of the Hessian is not finite" bad.wts a.wts
+    bad 'activations without the float path, those before have it' "$(both 0 1,2 3,2)" "$(acts 1 1 f32 1,2)"
+    bad 'activations with the float path, those before lack it' "$(acts 1 1 f32 1,2)" "$(both 0 1,2 3,2)"
+    bad "float-path activation of block 0, group 'qkv' is nan at token 0, channel 1" "$(both 0 1,2 3,nan)"
+    bad 'x_float has another shape than x' '@acts{"of":"q","group":"qkv","block":0,"token0":0};x:f32[1,2]:1,2;x_float:f32[2,1]:1,2'
+    bad 'activations are i32' '@acts{"of":"q","group":"qkv","block":0,"token0":0};x:f32[1,2]:1,2;x_float:i32[1,2]:1,2'
+}
+@test "d does not depend on threads" {
+    x='x:f32[40,300]:rand=1;x_float:f32[40,300]:rand=2'
+    woq-gen --no-history "@acts{\"of\":\"q\",\"group\":\"qkv\",\"block\":0,\"token0\":0};$x" >x.wts
+    WOQ_THREADS=1 woq-hessian x.wts >one.wts
+    WOQ_THREADS=2 woq-hessian x.wts | cmp - one.wts
+    [ "$(woq-cat --no-head --match q one.wts | grep -c '/d f32')" -eq 1 ]
+}
 @test "usage and cut streams" {
     run -2 bash -c 'woq-hessian --merg x </dev/null'
     run -2 bash -c 'woq-hessian a b </dev/null'

@@ -6,10 +6,10 @@
 #include <woq/gptq.h>
 #include <woq/quantizer.h>
 
-static long bits = 4, group_size = 32, block_size = 128;
-static bool sym, asym, act_order, static_groups, gar, keep_hess;
-static double percdamp = 0.01;
-static const char *search = "diag", *fallback = "error";
+static long bits = 4, group_size = 32, block_size = 128, refit;
+static bool sym, asym, full_range, act_order, static_groups, gar, mse, keep_hess;
+static double percdamp = 0.01, correct = 1;
+static const char *search = "diag", *scale_dtype = "f32", *fallback = "error";
 static struct woq_list match;
 static struct woq_gptq_opts defaults;
 
@@ -20,6 +20,8 @@ static const struct woq_opt opts[] = {
       "weights that share a scale; -1 = a whole row", .lo = -1, .hi = 2147483648.0 },
     { WOQ_OPT_FLAG, 0, "sym", NULL, &sym, false, "symmetric codes, no zero point (the default)" },
     { WOQ_OPT_FLAG, 0, "asym", NULL, &asym, false, "asymmetric codes with a zero point" },
+    { WOQ_OPT_FLAG, 0, "full-range", NULL, &full_range, false,
+      "symmetric: give the largest weight the code -2^(bits-1); scales may be negative" },
     { WOQ_OPT_FLAG, 0, "act-order", NULL, &act_order, false,
       "columns by descending diagonal of the Hessian; groups follow the order (g_idx)" },
     { WOQ_OPT_FLAG, 0, "static-groups", NULL, &static_groups, false,
@@ -34,6 +36,16 @@ static const struct woq_opt opts[] = {
     { WOQ_OPT_ENUM, 0, "search", "HOW", &search, false,
       "choose ranges: as they are (none), by |error|^2.4 (mse), by squared error weighted with the "
       "Hessian's diagonal (diag)", "none|mse|diag" },
+    { WOQ_OPT_FLAG, 0, "mse", NULL, &mse, false, "the same as --search mse" },
+    { WOQ_OPT_ENUM, 0, "scale-dtype", "DTYPE", &scale_dtype, false,
+      "f16: round scales before codes are chosen, as formats with f16 scales will store them",
+      "f32|f16" },
+    { WOQ_OPT_INT, 0, "refit", "N", &refit, false,
+      "sweeps after the column loop: scales by least squares, codes by coordinate descent",
+      .lo = 0, .hi = 1000 },
+    { WOQ_OPT_F64, 0, "correct", "ALPHA", &correct, false,
+      "share of the correction toward the float path's output, where hess frames tell of it "
+      "(woq-calib --targets both); 0 = none", .lo = 0, .hi = 1 },
     { WOQ_OPT_ENUM, 0, "fallback", "HOW", &fallback, false,
       "a weight without a Hessian: an error, or rounding to nearest", "error|rtn" },
     { WOQ_OPT_FLAG, 0, "keep-hess", NULL, &keep_hess, false, "leave hess frames in the stream" },
@@ -49,19 +61,25 @@ static int check(struct woq_error *err)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--sym and --asym exclude each other");
     if (act_order && gar)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--act-order and --gar exclude each other");
+    if (mse && strcmp(search, "none") == 0)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "--mse and --search none exclude each other");
     if (group_size == 0)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--group-size 0: want -1 or 1 and more");
     woq_gptq_opts_init(&defaults);
     defaults.scheme.bits = (int)bits;
     defaults.scheme.group_size = group_size;
     defaults.scheme.sym = !asym;
+    defaults.scheme.full_range = full_range;
+    snprintf(defaults.scheme.scale_dtype, sizeof defaults.scheme.scale_dtype, "%s", scale_dtype);
     defaults.order = act_order ? WOQ_ORDER_ACT : gar ? WOQ_ORDER_GAR : WOQ_ORDER_NONE;
     defaults.static_groups = static_groups;
     defaults.block_size = (size_t)block_size;
     defaults.percdamp = percdamp;
-    defaults.search = strcmp(search, "none") == 0  ? WOQ_GPTQ_MINMAX
-                      : strcmp(search, "mse") == 0 ? WOQ_GPTQ_MSE
-                                                   : WOQ_GPTQ_DIAG;
+    defaults.refit = (int)refit;
+    defaults.correct = correct;
+    defaults.search = strcmp(search, "none") == 0         ? WOQ_GPTQ_MINMAX
+                      : mse || strcmp(search, "mse") == 0 ? WOQ_GPTQ_MSE
+                                                          : WOQ_GPTQ_DIAG;
     return woq_scheme_check(&defaults.scheme, err);
 }
 
@@ -80,6 +98,15 @@ static void write_note(struct woq_frame *note, const struct woq_frame *f,
         return;
     }
     woq_json_set_num(meta, "loss", report->loss);
+    if (refit) {
+        woq_json_set_num(meta, "error", report->error);
+        woq_json_set_num(meta, "refit_error", report->refit_error);
+    }
+    if (report->has_target) {
+        woq_json_set_bool(meta, "corrected", report->corrected);
+        woq_json_set_num(meta, "plain_error", report->plain_error);
+        woq_json_set_num(meta, "corrected_error", report->corrected_error);
+    }
     woq_json_set_num(meta, "percdamp", group->factor.percdamp);
     woq_json_set_num(meta, "dead", (double)group->factor.n_dead);
     if (group->factor.no_feedback)

@@ -3,12 +3,10 @@
  * Rows never meet: each tile goes through all columns by itself, with its own copy of W in permuted
  * order. Inside a block the error of a column is spread at once; behind the block as one chain of
  * rank-one updates (kernels.h rank_sub_f32). */
-#include <woq/gptq.h>
+#include "gptq_internal.h"
 #include <woq/kernels.h>
 #include <woq/threads.h>
 
-#include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,20 +21,6 @@ void woq_gptq_opts_init(struct woq_gptq_opts *o)
     o->search = WOQ_GPTQ_DIAG;
 }
 
-struct run {
-    uint8_t *codes;
-    float *scale, *zero;
-    const float *w;
-    size_t n_rows, n, group, n_groups;
-    float maxq, mid;
-    const struct woq_factor *f;
-    const struct woq_gptq_opts *o;
-    const float *weight;     /* [n] diagonal of H, in permuted order, for the search */
-    const uint32_t *inverse; /* [n] old column -> new position */
-    double *loss;            /* [n_rows] */
-    atomic_int failed;
-};
-
 /* What one tile works on. */
 struct tile {
     float *w;      /* [ROWS][n] permuted, with feedback */
@@ -44,29 +28,41 @@ struct tile {
     float *column; /* [n] scratch: one group of one row */
 };
 
-static float quantize(const struct run *r, float x, float scale, float zero, uint8_t *code)
+float woq_gptq_scale(const struct woq_gptq_run *r, float scale)
 {
-    float q = rintf(x / scale) + zero;
+    const struct woq_kernels *k = woq_kernels();
+    uint16_t half;
 
-    q = q < 0 ? 0 : q > r->maxq ? r->maxq : q;
-    *code = (uint8_t)q;
-    return (q - zero) * scale;
+    if (!r->f16)
+        return scale;
+    if (fabsf(scale) < 0x1p-24f) /* may not become 0: the smallest f16 instead */
+        scale = scale < 0 ? -0x1p-24f : 0x1p-24f;
+    k->f32_to_f16(&half, &scale, 1);
+    k->f16_to_f32(&scale, &half, 1);
+    return scale;
 }
 
-/* scale and zero of a range, algorithms.md 3.4 with lo = -hi for every symmetric group. */
-static void params(const struct run *r, float lo, float hi, float *scale, float *zero)
+/* scale and zero of a range, algorithms.md 3.4 with lo = -hi for every symmetric group; full range:
+ * the end of the larger magnitude, -hi or (negative) hi, gets the code 0, algorithms.md 1.3. */
+static void params(const struct woq_gptq_run *r, float lo, float hi, bool negative, float *scale,
+                   float *zero)
 {
-    *scale = (hi - lo) / r->maxq;
-    *zero = r->o->scheme.sym ? r->mid : rintf(-lo / *scale);
+    const float x = r->o->scheme.full_range ? hi / r->mid : (hi - lo) / r->maxq;
+
+    *scale = woq_gptq_scale(r, x > 0 ? negative ? -x : x : 2 / r->maxq);
+    *zero = r->o->scheme.sym ? r->mid : rintf((x > 0 ? -lo : 1) / *scale);
+    if (r->f16 && *zero > r->maxq) /* the rounded scale may be too small for the range */
+        *zero = r->maxq;
 }
 
-static float powered(const struct run *r, const float *x, size_t n, float scale, float zero)
+static float powered(const struct woq_gptq_run *r, const float *x, size_t n, float scale,
+                     float zero)
 {
     float sum = 0;
     uint8_t code;
 
     for (size_t j = 0; j < n; j++) {
-        const float d = fabsf(quantize(r, x[j], scale, zero, &code) - x[j]);
+        const float d = fabsf(woq_gptq_code(r, x[j], scale, zero, &code) - x[j]);
 
         sum += d > 0 ? (float)pow((double)d, 2.4) : 0;
     }
@@ -74,15 +70,17 @@ static float powered(const struct run *r, const float *x, size_t n, float scale,
 }
 
 /* scale and zero for `n` weights of one row; weight: their importance for the search. */
-static void find_params(const struct run *r, const float *x, const float *weight, size_t n,
+static void find_params(const struct woq_gptq_run *r, const float *x, const float *weight, size_t n,
                         float *scale, float *zero)
 {
     const struct woq_kernels *k = woq_kernels();
     float lo, hi, best = INFINITY;
+    bool negative;
 
     k->minmax_f32(&lo, &hi, x, n);
     lo = lo < 0 ? lo : 0;
     hi = hi > 0 ? hi : 0;
+    negative = r->o->scheme.full_range && hi > -lo;
     if (r->o->scheme.sym) {
         hi = -lo > hi ? -lo : hi;
         lo = -hi;
@@ -91,14 +89,14 @@ static void find_params(const struct run *r, const float *x, const float *weight
         lo = -1;
         hi = 1;
     }
-    params(r, lo, hi, scale, zero);
+    params(r, lo, hi, negative, scale, zero);
     if (r->o->search == WOQ_GPTQ_MINMAX)
         return;
     for (int i = 0; i < SHRINKS; i++) {
         const float p = 1 - (float)i / 100;
         float s, z, loss;
 
-        params(r, p * lo, p * hi, &s, &z);
+        params(r, p * lo, p * hi, negative, &s, &z);
         loss = r->o->search == WOQ_GPTQ_MSE ? powered(r, x, n, s, z)
                                             : k->quant_err(x, weight, n, s, z, r->maxq);
         if (loss < best) {
@@ -110,13 +108,13 @@ static void find_params(const struct run *r, const float *x, const float *weight
 }
 
 /* Group of position c: consecutive in permuted order, or the column's own where groups stay put. */
-static size_t group_of(const struct run *r, size_t c)
+static size_t group_of(const struct woq_gptq_run *r, size_t c)
 {
-    return (r->o->static_groups || r->o->order == WOQ_ORDER_GAR ? r->f->perm[c] : c) / r->group;
+    return (woq_gptq_groups_move(r) ? c : r->f->perm[c]) / r->group;
 }
 
 /* Ranges of all groups of a row from the weights as they came (static_groups). */
-static void static_params(const struct run *r, struct tile *t, size_t row, size_t i)
+static void static_params(const struct woq_gptq_run *r, struct tile *t, size_t row, size_t i)
 {
     for (size_t g = 0; g < r->n_groups; g++) {
         const size_t c0 = g * r->group, c1 = c0 + r->group < r->n ? c0 + r->group : r->n;
@@ -133,8 +131,8 @@ static void static_params(const struct run *r, struct tile *t, size_t row, size_
 }
 
 /* Ranges of the group that begins at position c, from W as the blocks before left it. */
-static void group_params(const struct run *r, const struct tile *t, size_t row0, size_t rows,
-                         size_t c)
+static void group_params(const struct woq_gptq_run *r, const struct tile *t, size_t row0,
+                         size_t rows, size_t c)
 {
     const size_t c1 = c + r->group < r->n ? c + r->group : r->n, g = group_of(r, c);
 
@@ -145,8 +143,8 @@ static void group_params(const struct run *r, const struct tile *t, size_t row0,
 }
 
 /* Column c of every row of the tile; `w1` is the block's own copy, whose feedback is immediate. */
-static void one_column(const struct run *r, struct tile *t, float *w1, size_t row0, size_t rows,
-                       size_t b0, size_t b1, size_t c)
+static void one_column(const struct woq_gptq_run *r, struct tile *t, float *w1, size_t row0,
+                       size_t rows, size_t b0, size_t b1, size_t c)
 {
     const size_t width = r->o->block_size, g = group_of(r, c), old = r->f->perm[c];
     const float *u = r->f->u + c * r->n;
@@ -156,16 +154,17 @@ static void one_column(const struct run *r, struct tile *t, float *w1, size_t ro
         float *w = w1 + i * width, q, e;
         const size_t at = (row0 + i) * r->n_groups + g;
 
-        q = quantize(r, w[c - b0], r->scale[at], r->zero[at], r->codes + (row0 + i) * r->n + old);
+        q = woq_gptq_code(r, w[c - b0], r->scale[at], r->zero[at],
+                          r->codes + (row0 + i) * r->n + old);
         e = (w[c - b0] - q) / d;
         r->loss[row0 + i] += (double)e * (double)e / 2;
-        for (size_t j = c + 1; j < b1; j++)
-            w[j - b0] -= e * u[j];
+        woq_kernels()->axpy_f32(w + c + 1 - b0, u + c + 1, b1 - c - 1, -e);
         t->e[i * width + c - b0] = e;
     }
 }
 
-static void columns(const struct run *r, struct tile *t, float *w1, size_t row0, size_t rows)
+static void columns(const struct woq_gptq_run *r, struct tile *t, float *w1, size_t row0,
+                    size_t rows)
 {
     const size_t width = r->o->block_size;
     const bool whole_row = r->o->scheme.group_size == -1 || r->group >= r->n;
@@ -187,7 +186,7 @@ static void columns(const struct run *r, struct tile *t, float *w1, size_t row0,
 
 static void one_tile(void *ctx, size_t item, int thread)
 {
-    struct run *r = ctx;
+    struct woq_gptq_run *r = ctx;
     const size_t row0 = item * ROWS, rows = r->n_rows - row0 < ROWS ? r->n_rows - row0 : ROWS;
     const size_t width = r->o->block_size;
     const bool whole_row = r->o->scheme.group_size == -1 || r->group >= r->n;
@@ -225,10 +224,10 @@ static int check(const struct woq_factor *f, const struct woq_gptq_opts *o, cons
     if (o->scheme.group_dim != 1)
         return woq_fail(err, WOQ_EUSAGE, "use woq-rtn for group_dim 0",
                         "GPTQ has groups along the inputs only");
-    if (o->scheme.full_range)
-        return woq_fail(err, WOQ_EUSAGE, NULL, "GPTQ has no full-range form");
     if (o->block_size == 0)
         return woq_fail(err, WOQ_EUSAGE, NULL, "block size 0");
+    if (o->refit && !f->h)
+        WOQ_BUG("a refit needs H");
     if (o->order == WOQ_ORDER_ACT && !o->static_groups && !g_idx &&
         woq_scheme_groups(&o->scheme, f->n) > 1)
         WOQ_BUG("act_order needs g_idx");
@@ -236,7 +235,7 @@ static int check(const struct woq_factor *f, const struct woq_gptq_opts *o, cons
 }
 
 /* Permuted search weights, the inverse permutation, losses per row: all in one allocation. */
-static void *side_tables(struct run *r, struct woq_error *err)
+static void *side_tables(struct woq_gptq_run *r, struct woq_error *err)
 {
     const size_t n = r->n;
     double *memory = woq_alloc(r->n_rows * sizeof(double) + 2 * n * sizeof(float), err);
@@ -261,14 +260,14 @@ int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const fl
              size_t n_rows, const struct woq_factor *f, const struct woq_gptq_opts *o,
              struct woq_gptq_report *report, struct woq_error *err)
 {
-    struct run r = { .codes = codes,
-                     .scale = scale,
-                     .zero = zero,
-                     .w = w,
-                     .n_rows = n_rows,
-                     .n = f->n,
-                     .f = f,
-                     .o = o };
+    struct woq_gptq_run r = { .codes = codes,
+                              .scale = scale,
+                              .zero = zero,
+                              .w = w,
+                              .n_rows = n_rows,
+                              .n = f->n,
+                              .f = f,
+                              .o = o };
     void *memory;
     int rc = check(f, o, g_idx, err);
 
@@ -278,6 +277,7 @@ int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const fl
     r.group = r.n_groups == 1 ? f->n : (size_t)o->scheme.group_size;
     r.maxq = (float)((1 << o->scheme.bits) - 1);
     r.mid = (float)(1 << (o->scheme.bits - 1));
+    r.f16 = strcmp(o->scheme.scale_dtype, "f16") == 0;
     memory = side_tables(&r, err);
     if (!memory)
         return WOQ_ENOMEM;
@@ -285,12 +285,15 @@ int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const fl
     if (g_idx)
         for (size_t c = 0; c < f->n; c++)
             g_idx[f->perm[c]] = (int32_t)group_of(&r, c);
-    if (report) {
-        report->loss = 0;
-        for (size_t i = 0; i < n_rows; i++)
-            report->loss += r.loss[i];
-    }
-    rc = atomic_load(&r.failed) ? woq_fail_nomem(err, ROWS * f->n * sizeof(float)) : WOQ_OK;
+    memset(report, 0, sizeof *report);
+    for (size_t i = 0; i < n_rows; i++)
+        report->loss += r.loss[i];
     free(memory);
-    return rc;
+    if (atomic_load(&r.failed))
+        return woq_fail_nomem(err, ROWS * f->n * sizeof(float));
+    if (!woq_kernels()->all_finite_f32(scale, n_rows * r.n_groups))
+        return woq_fail(err, WOQ_EDATA, r.f16 ? "take --scale-dtype f32" : NULL,
+                        "a scale does not fit in %s: the weights of its group are too large",
+                        o->scheme.scale_dtype);
+    return o->refit ? woq_gptq_refit(&r, report, err) : WOQ_OK;
 }

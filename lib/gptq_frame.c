@@ -18,6 +18,41 @@ static bool serves(const struct woq_gptq_group *g, const struct woq_frame *weigh
            (o->order != WOQ_ORDER_GAR || group_size == g->group_size);
 }
 
+/* A matrix for what comes after the column loop: the frame is gone by then. */
+static int keep(struct woq_buf *buf, const float **place, const struct woq_array *a,
+                struct woq_error *err)
+{
+    float *copy = woq_buf_need(buf, a->bytes, err);
+
+    if (!copy)
+        return WOQ_ENOMEM;
+    memcpy(copy, a->data, a->bytes);
+    *place = copy;
+    return WOQ_OK;
+}
+
+/* H and D where options or the frame call for them. */
+static int keep_matrices(struct woq_gptq_group *g, const struct woq_frame *hess,
+                         const struct woq_array *h, const struct woq_gptq_opts *o,
+                         struct woq_error *err)
+{
+    const struct woq_array *d = NULL;
+    const bool correct = woq_frame_array(hess, "d") && o->correct > 0;
+    int rc = correct ? woq_frame_want(hess, "d", WOQ_F32, 2, &d, err) : WOQ_OK;
+
+    if (rc == WOQ_OK && correct && (d->shape[0] != h->shape[0] || d->shape[1] != h->shape[1]))
+        return woq_fail(err, WOQ_EDATA, "calibrate again", "array 'd' is %llu x %llu, 'h' is %llu",
+                        (unsigned long long)d->shape[0], (unsigned long long)d->shape[1],
+                        (unsigned long long)h->shape[0]);
+    if (rc == WOQ_OK && correct && !woq_kernels()->all_finite_f32(d->data, d->n_elem))
+        return woq_fail(err, WOQ_EDATA, "calibrate again", "array 'd' is not finite");
+    if (rc == WOQ_OK && correct)
+        rc = keep(&g->d, &g->factor.d, d, err);
+    if (rc == WOQ_OK && (correct || o->refit))
+        rc = keep(&g->h, &g->factor.h, h, err);
+    return rc;
+}
+
 int woq_gptq_group_need(struct woq_gptq_group *g, const struct woq_frame *hess,
                         const struct woq_frame *weight, size_t n, int64_t group_size,
                         const struct woq_gptq_opts *o, struct woq_error *err)
@@ -37,7 +72,8 @@ int woq_gptq_group_need(struct woq_gptq_group *g, const struct woq_frame *hess,
     woq_factor_release(&g->factor);
     if ((rc = woq_hessian_check(h->data, n, err)) ||
         (rc = woq_factor_init(&g->factor, h->data, n, o->order,
-                              group_size < 0 ? n : (size_t)group_size, o->percdamp, err)))
+                              group_size < 0 ? n : (size_t)group_size, o->percdamp, err)) ||
+        (rc = keep_matrices(g, hess, h, o, err)))
         return rc;
     of = woq_json_get_str(hess->meta, "of");
     group = woq_json_get_str(hess->meta, "group");
@@ -51,35 +87,93 @@ int woq_gptq_group_need(struct woq_gptq_group *g, const struct woq_frame *hess,
 void woq_gptq_group_release(struct woq_gptq_group *g)
 {
     woq_factor_release(&g->factor);
+    woq_buf_release(&g->h);
+    woq_buf_release(&g->d);
+    woq_buf_release(&g->target);
+    woq_frame_release(&g->other);
 }
 
-int woq_gptq_frame(struct woq_frame *out, const struct woq_frame *weight,
-                   const struct woq_gptq_group *g, const struct woq_gptq_opts *o,
-                   struct woq_buf *buf, struct woq_gptq_report *report, struct woq_error *err)
+/* `data` [rows][n], which is `weight` or what it is to aim at, by the factor in hand. */
+static int quantize(struct woq_frame *out, const struct woq_frame *weight, const float *data,
+                    size_t n_rows, size_t n, const struct woq_factor *f,
+                    const struct woq_gptq_opts *o, struct woq_gptq_report *report,
+                    struct woq_error *err)
 {
     const struct woq_scheme *s = &o->scheme;
-    struct woq_tensor t;
-    const float *data;
+    const size_t n_groups = woq_scheme_groups(s, n);
+    const uint64_t cols = n;
     uint8_t *codes;
     float *scale, *zero;
     void *spare = NULL, *g_idx = NULL;
-    uint64_t cols;
-    size_t n_groups;
     int rc = woq_qten_begin(out, weight, s, &codes, &scale, &zero, err);
 
-    if (rc || (rc = woq_frame_f32(weight, &t, &data, buf, err)))
-        return rc;
-    cols = t.n_cols;
-    n_groups = woq_scheme_groups(s, t.n_cols);
-    if (o->order == WOQ_ORDER_ACT && !o->static_groups && n_groups > 1 &&
-        (rc = woq_frame_alloc(out, "g_idx", WOQ_I32, 1, &cols, &g_idx, err)))
-        return rc;
-    if (!zero && !(zero = spare = malloc(t.n_rows * n_groups * sizeof *zero)))
-        return woq_fail_nomem(err, t.n_rows);
-    if (!woq_kernels()->all_finite_f32(data, t.n_elem))
-        rc = woq_fail(err, WOQ_EDATA, "the checkpoint is broken", "a weight is NaN or infinite");
-    else
-        rc = woq_gptq(codes, scale, zero, g_idx, data, t.n_rows, &g->factor, o, report, err);
+    if (rc == WOQ_OK && o->order == WOQ_ORDER_ACT && !o->static_groups && n_groups > 1)
+        rc = woq_frame_alloc(out, "g_idx", WOQ_I32, 1, &cols, &g_idx, err);
+    if (rc == WOQ_OK && !zero && !(zero = spare = malloc(n_rows * n_groups * sizeof *zero)))
+        rc = woq_fail_nomem(err, n_rows * n_groups * sizeof *zero);
+    if (rc == WOQ_OK)
+        rc = woq_gptq(codes, scale, zero, g_idx, data, n_rows, f, o, report, err);
     free(spare);
+    return rc;
+}
+
+static int target_error(double *error, const struct woq_frame *q, const float *data,
+                        const struct woq_factor *f, struct woq_error *err)
+{
+    struct woq_qview view;
+    const int rc = woq_qview_init(&view, q, err);
+
+    return rc ? rc : woq_gptq_target_error(error, &view, data, f, err);
+}
+
+/* Again with the weights that aim at the float path's output; the better result goes to `out`. */
+static int correct(struct woq_frame *out, const struct woq_frame *weight, const float *data,
+                   const struct woq_tensor *t, struct woq_gptq_group *g,
+                   const struct woq_gptq_opts *o, struct woq_gptq_report *report,
+                   struct woq_error *err)
+{
+    const struct woq_factor *f = &g->factor;
+    float *target = woq_buf_need(&g->target, t->n_elem * sizeof *target, err);
+    struct woq_gptq_report plain = *report;
+    struct woq_frame swap;
+    int rc = target ? woq_gptq_target(target, data, t->n_rows, f, o->correct, err) : WOQ_ENOMEM;
+
+    if (rc == WOQ_OK)
+        rc = quantize(&g->other, weight, target, t->n_rows, t->n_cols, f, o, report, err);
+    if (rc == WOQ_OK)
+        rc = target_error(&plain.plain_error, out, data, f, err);
+    if (rc == WOQ_OK)
+        rc = target_error(&plain.corrected_error, &g->other, data, f, err);
+    if (rc)
+        return rc;
+    report->plain_error = plain.plain_error;
+    report->corrected_error = plain.corrected_error;
+    plain.has_target = report->has_target = true;
+    report->corrected = plain.corrected_error < plain.plain_error;
+    if (!report->corrected) {
+        *report = plain;
+        return WOQ_OK;
+    }
+    swap = *out;
+    *out = g->other;
+    g->other = swap;
+    return WOQ_OK;
+}
+
+int woq_gptq_frame(struct woq_frame *out, const struct woq_frame *weight, struct woq_gptq_group *g,
+                   const struct woq_gptq_opts *o, struct woq_buf *buf,
+                   struct woq_gptq_report *report, struct woq_error *err)
+{
+    struct woq_tensor t;
+    const float *data;
+    int rc = woq_frame_f32(weight, &t, &data, buf, err);
+
+    if (rc)
+        return rc;
+    if (!woq_kernels()->all_finite_f32(data, t.n_elem))
+        return woq_fail(err, WOQ_EDATA, "the checkpoint is broken", "a weight is NaN or infinite");
+    rc = quantize(out, weight, data, t.n_rows, t.n_cols, &g->factor, o, report, err);
+    if (rc == WOQ_OK && g->factor.d && !g->factor.no_feedback)
+        rc = correct(out, weight, data, &t, g, o, report, err);
     return rc;
 }

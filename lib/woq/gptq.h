@@ -19,24 +19,46 @@ struct woq_gptq_opts {
     size_t block_size;  /* columns between lazy updates of the rest */
     enum woq_gptq_search search;
     double percdamp; /* damping, a share of the mean diagonal; 0.01 */
+    int refit;       /* sweeps after the column loop: least-squares scale and zero point of each
+                      * group, then coordinate descent over its codes. Needs f->h. A row's error
+                      * r H r, r = w - dequant, never grows. */
+    double correct;  /* where f->d is there: the share of the correction toward the float path's
+                      * output (0 = none); kept only where it comes nearer to it */
 };
 void woq_gptq_opts_init(struct woq_gptq_opts *o); /* 4 bits, group 32, block 128, DIAG */
 
 struct woq_gptq_report {
-    double loss; /* sum of (w - q)^2 / U_cc^2 / 2, algorithms.md 3.4 */
+    double loss;               /* sum of (w - q)^2 / U_cc^2 / 2, algorithms.md 3.4 */
+    double error, refit_error; /* with refit: sum of r H r over rows, before and after */
+    /* With f->d: distance from the float path's output, but for a constant, without and with the
+     * correction; the lesser one was kept. */
+    double plain_error, corrected_error;
+    bool has_target, corrected;
 };
 
 /* w [rows][n] (unchanged) -> codes [rows][n] in the original column order, scale and zero
  * [rows][groups], g_idx [n] (needed, and not NULL, only for WOQ_ORDER_ACT without static_groups;
- * zero always written). */
+ * zero always written; report not NULL). */
 int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const float *w,
              size_t n_rows, const struct woq_factor *f, const struct woq_gptq_opts *o,
              struct woq_gptq_report *report, struct woq_error *err);
+
+/* target [n_rows][n] = w + alpha w D H^-1 with f->d and the damped, factored H: the real weights
+ * that bring the quantized path to the float path's output (see gptq_target.c). */
+int woq_gptq_target(float *target, const float *w, size_t n_rows, const struct woq_factor *f,
+                    double alpha, struct woq_error *err);
+/* *error: sum over rows of r H r + 2 r (w D), r = w - dequant(q): how far the output is from the
+ * float path's, but for what does not depend on q. Needs f->h and f->d. */
+int woq_gptq_target_error(double *error, const struct woq_qview *q, const float *w,
+                          const struct woq_factor *f, struct woq_error *err);
 
 /* The factor of the group in hand, made from a `hess` frame once for all its linears. Zeroed =
  * none. */
 struct woq_gptq_group {
     struct woq_factor factor;
+    struct woq_buf h, d;    /* what factor.h and factor.d point to, where they are needed */
+    struct woq_frame other; /* the second of two results */
+    struct woq_buf target;
     int64_t group_size; /* that the factor was made for; counts for WOQ_ORDER_GAR */
     int64_t block;
     char of[256], group[32]; /* of the hess frame */
@@ -50,8 +72,8 @@ int woq_gptq_group_need(struct woq_gptq_group *g, const struct woq_frame *hess,
 void woq_gptq_group_release(struct woq_gptq_group *g);
 /* TENS `weight` -> QTEN `out` by the factor in hand, o->scheme and the rest of o. buf holds the
  * weight as f32. NaN or infinite weights are WOQ_EDATA. */
-int woq_gptq_frame(struct woq_frame *out, const struct woq_frame *weight,
-                   const struct woq_gptq_group *g, const struct woq_gptq_opts *o,
-                   struct woq_buf *buf, struct woq_gptq_report *report, struct woq_error *err);
+int woq_gptq_frame(struct woq_frame *out, const struct woq_frame *weight, struct woq_gptq_group *g,
+                   const struct woq_gptq_opts *o, struct woq_buf *buf,
+                   struct woq_gptq_report *report, struct woq_error *err);
 
 #endif

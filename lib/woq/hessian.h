@@ -32,6 +32,9 @@ struct woq_factor {
     float *diag;    /* [n]: diagonal of H in old order, 1 for dead columns */
     uint8_t *dead;  /* [n]: old column never saw an input */
     size_t n_dead;
+    const float
+        *h; /* [n][n]: H as it came, both triangles, in old order; borrowed, NULL unless set */
+    const float *d;  /* [n][n]: sum of (x_float - x) x^T, the same; for woq_gptq_target */
     double percdamp; /* the share of the mean diagonal that was added in the end */
     bool
         no_feedback; /* every attempt failed: u is the identity, GPTQ becomes rounding to nearest */

@@ -46,11 +46,11 @@ setup() {
 }
 @test "every choice is a choice: the codes differ" {
     for o in '' --act-order '--act-order --static-groups' --gar --static-groups '--search none' '--search mse' \
-        --asym '--percdamp 0.5' '-b 2' '-g 32'; do
+        --asym '--percdamp 0.5' '-b 2' '-g 32' --full-range '--scale-dtype f16' '--refit 1' '--refit 4'; do
         # shellcheck disable=SC2086
         woq-gptq -b 3 -g 16 --block-size 32 $o in.wts | woq-cat --no-head | md5sum
     done >sums
-    [ "$(sort -u sums | wc -l)" = 11 ]
+    [ "$(sort -u sums | wc -l)" = 15 ]
     woq-gptq -b 3 -g 16 --block-size 32 in.wts | woq-cat --no-head | md5sum | cmp - <(head -n 1 sums)
 }
 @test "more bits lose less" {
@@ -60,7 +60,8 @@ setup() {
     awk 'NR > 1 && $1 >= last { exit 1 } { last = $1 }' losses
 }
 @test "the same bytes for every ISA, number of threads" {
-    for o in '' '--act-order --asym' '--gar -b 3 -g 16 --search mse' '--static-groups --block-size 7'; do
+    for o in '' '--act-order --asym' '--gar -b 3 -g 16 --search mse' '--static-groups --block-size 7' \
+        '--refit 3 --asym -g 24' '--refit 2 --act-order -g 40'; do
         # shellcheck disable=SC2086
         WOQ_ISA=ref WOQ_THREADS=1 woq-gptq $o in.wts >want.wts
         for isa in avx2 avx512 neon; do
@@ -68,6 +69,35 @@ setup() {
             WOQ_ISA=$isa WOQ_THREADS=2 woq-gptq $o in.wts | cmp - want.wts
         done
     done
+}
+@test "--mse is --search mse; --full-range reaches code 0 on either side" {
+    woq-gptq --no-history --mse in.wts | cmp - <(woq-gptq --no-history --search mse in.wts)
+    F=("$(hess $I)" "$W")
+    run -0 gptq --full-range --search none -g 4
+    [ "${lines[1]}" = "q/codes u8 7 6 11 0 8 4 10 0" ]
+    [ "${lines[2]}" = "q/scale f32 -0.875 -0.125" ]
+}
+@test "--refit lessens the weighted error and says so, and more sweeps never undo it" {
+    for n in 1 2 4 8; do
+        woq-gptq -b 3 -g 16 --refit $n in.wts | woq-ls --json | grep -m 1 -o '"error":[^,]*,"refit_error":[^,]*'
+    done >errors
+    cat errors
+    awk -F '[:,]' '{ if ($4 > last && NR > 1 || $4 >= 0.95 * $2) exit 1; last = $4 }' errors
+}
+@test "a frame with d corrects toward the float path, --correct 0 does not" {
+    D='@hess{"of":"q","group":"qkv","block":0};h:f32[4,4]:'$H
+    F=("$D;d:f32[4,4]:1,0,0,0,0,2,0,0,0,0,-1,0,0,1,0,3" "$W")
+    gptq -g 4 --asym >corrected
+    woq-ls --json out.wts | grep -E '"corrected":true,"plain_error":[^,]*,"corrected_error":'
+    gptq -g 4 --asym --correct 0 >plain
+    run ! grep -q corrected <(woq-ls --json out.wts)
+    run ! cmp corrected plain
+    gptq -g 4 --asym --correct 0.25 >less
+    run ! cmp less plain
+    run ! cmp less corrected
+    F=("$D" "$W")
+    gptq -g 4 --asym >none
+    grep -v note plain | cmp - <(grep -v note none)
 }
 @test "--match, schemes of single weights, --fallback rtn" {
     woq-gptq -m k in.wts >out.wts
@@ -103,14 +133,19 @@ setup() {
     bad 1 'is -1' '' "$(hess -1,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1)" "$W"
     bad 1 'nan' '' "$(hess nan,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1)" "$W"
     bad 1 'a weight is NaN or infinite' '' "$(hess $I)" "q{$M}:f32[1,4]:1,nan,2,3"
-    bad 1 'full-range' '' "$(hess $I)" "q{$M,\"quant\":{\"full_range\":true}}:f32[1,4]:1,2,2,3"
+    bad 1 'full_range is for symmetric' '--asym' "$(hess $I)" "q{$M,\"quant\":{\"full_range\":true}}:f32[1,4]:1,2,2,3"
+    bad 1 "does not fit in f16" '-b 2 --scale-dtype f16' "$(hess $I)" "q{$M}:f32[1,4]:1e9,2,2,3"
+    D='@hess{"of":"q"};h:f32[4,4]:'$I
+    bad 1 "array 'd' is 2 x 4" '' "$D;d:f32[2,4]:0,0,0,0,0,0,0,0" "$W"
+    bad 1 "array 'd' is not finite" '' "$D;d:f32[4,4]:0,0,0,0,0,0,nan,0,0,0,0,0,0,0,0,0" "$W"
     bad 1 'along the inputs only' '' "$(hess $I)" "q{$M,\"quant\":{\"group_dim\":0}}:f32[1,4]:1,2,2,3"
     head -c 3000 in.wts >cut.wts
     run -3 bash -c 'woq-gptq cut.wts >out.wts'
 }
 @test "usage" {
     for o in '-b 0' '-b 9' '-g 0' '-g -2' '--sym --asym' '--act-order --gar' '--block-size 0' '--percdamp 0' \
-        '--percdamp 2' '--percdamp nan' '--search clip' '--fallback none' '--bit 3' '--refit 1' 'in.wts more'; do
+        '--percdamp 2' '--percdamp nan' '--search clip' '--fallback none' '--bit 3' '--refit -1' '--correct 2' \
+        '--full-range --asym' '--mse --search none' '--scale-dtype bf16' 'in.wts more'; do
         echo "$o"
         # shellcheck disable=SC2086
         run -2 bash -c "woq-gptq $o <in.wts >out.wts"

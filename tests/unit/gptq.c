@@ -89,6 +89,7 @@ struct golden {
 static void run(const struct golden *g, size_t rows, size_t n, struct woq_gptq_report *report)
 {
     struct woq_gptq_opts o;
+    struct woq_gptq_report unused;
     struct woq_error err = { 0 };
 
     woq_gptq_opts_init(&o);
@@ -102,8 +103,9 @@ static void run(const struct golden *g, size_t rows, size_t n, struct woq_gptq_r
     assert_int_equal(
         woq_factor_init(&factor, H, n, g->order, g->group < 0 ? n : (size_t)g->group, 0.01, &err),
         WOQ_OK);
-    assert_int_equal(woq_gptq(codes, scale, zero, g_idx, W, rows, &factor, &o, report, &err),
-                     WOQ_OK);
+    assert_int_equal(
+        woq_gptq(codes, scale, zero, g_idx, W, rows, &factor, &o, report ? report : &unused, &err),
+        WOQ_OK);
     woq_factor_release(&factor);
 }
 
@@ -273,6 +275,7 @@ static void test_threads(void **state)
     static uint8_t c[2][R * N];
     struct woq_error err = { 0 };
     struct woq_gptq_opts o;
+    struct woq_gptq_report report;
 
     (void)state;
     for (size_t i = 0; i < R * N; i++)
@@ -289,20 +292,291 @@ static void test_threads(void **state)
         woq_threads_set(turn ? 3 : 1);
         assert_int_equal(woq_factor_init(&factor, h, N, WOQ_ORDER_GAR, 64, 0.01, &err), WOQ_OK);
         o.order = WOQ_ORDER_GAR;
-        assert_int_equal(woq_gptq(c[turn], s[turn], z[turn], NULL, w, R, &factor, &o, NULL, &err),
-                         WOQ_OK);
+        assert_int_equal(
+            woq_gptq(c[turn], s[turn], z[turn], NULL, w, R, &factor, &o, &report, &err), WOQ_OK);
         woq_factor_release(&factor);
     }
     assert_memory_equal(c[0], c[1], sizeof c[0]);
     assert_memory_equal(s[0], s[1], R * 5 * sizeof(float));
 }
 
+/* sum over rows of r H r, r = w - dequant(codes), plainly in double. */
+static double weighted_error(const struct woq_gptq_opts *o, size_t rows, size_t n, size_t groups)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < rows; i++) {
+        double r[MAXC];
+
+        for (size_t j = 0; j < n; j++) {
+            const size_t g = o->order == WOQ_ORDER_ACT && !o->static_groups
+                                 ? (size_t)g_idx[j]
+                                 : j / woq_scheme_group_elems(&o->scheme, n);
+            const double s = (double)scale[i * groups + g], z = (double)zero[i * groups + g];
+
+            r[j] = (double)W[i * n + j] - ((double)codes[i * n + j] - z) * s;
+        }
+        for (size_t j = 0; j < n; j++)
+            for (size_t k = 0; k < n; k++)
+                sum += r[j] * (double)H[j * n + k] * r[k];
+    }
+    return sum;
+}
+
+/* The weighted error never grows with a sweep, over schemes, orders and group sizes; after many it
+ * is well below where it was; reports say so. */
+static void test_refit_is_monotone(void **state)
+{
+    static const struct golden cases[] = {
+        { "4 bits", 4, 32, false, WOQ_ORDER_NONE, false, 128, WOQ_GPTQ_DIAG },
+        { "2 bits, act order", 2, 32, false, WOQ_ORDER_ACT, false, 128, WOQ_GPTQ_DIAG },
+        { "3 bits, act order, static", 3, 20, true, WOQ_ORDER_ACT, true, 32, MM },
+        { "4 bits, GAR", 4, 25, true, WOQ_ORDER_GAR, false, 128, WOQ_GPTQ_MSE },
+        { "per row", 3, -1, false, WOQ_ORDER_ACT, false, 128, WOQ_GPTQ_DIAG },
+        { "1 bit", 1, 50, false, WOQ_ORDER_NONE, false, 128, WOQ_GPTQ_DIAG },
+        { "8 bits", 8, 10, true, WOQ_ORDER_NONE, true, 128, WOQ_GPTQ_DIAG },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int f16 = 0; f16 < 2; f16++) {
+            const struct golden *g = &cases[i];
+            double first = 0, last = 0;
+
+            print_message("%s%s\n", g->name, f16 ? ", f16 scales" : "");
+            big_case(100);
+            for (int sweeps = 0; sweeps < 6; sweeps++) {
+                struct woq_gptq_report report;
+                struct woq_gptq_opts o;
+                struct woq_error err = { 0 };
+                double now;
+
+                woq_gptq_opts_init(&o);
+                o.scheme.bits = g->bits;
+                o.scheme.group_size = g->group;
+                o.scheme.sym = g->sym;
+                strcpy(o.scheme.scale_dtype, f16 ? "f16" : "f32");
+                o.order = g->order;
+                o.static_groups = g->static_groups;
+                o.search = g->search;
+                o.refit = sweeps;
+                assert_int_equal(woq_factor_init(&factor, H, 100, g->order,
+                                                 g->group < 0 ? 100 : (size_t)g->group, 0.01, &err),
+                                 WOQ_OK);
+                factor.h = H;
+                assert_int_equal(
+                    woq_gptq(codes, scale, zero, g_idx, W, 48, &factor, &o, &report, &err), WOQ_OK);
+                now = weighted_error(&o, 48, 100, woq_scheme_groups(&o.scheme, 100));
+                if (sweeps == 0)
+                    first = last = now;
+                assert_true(now <= last * (1 + 1e-6));
+                if (sweeps) {
+                    assert_true(fabs(report.error - first) <= 1e-3 * first);
+                    assert_true(fabs(report.refit_error - now) <= 1e-3 * first);
+                }
+                last = now;
+                woq_factor_release(&factor);
+            }
+            print_message("  %.6g -> %.6g\n", first, last);
+            assert_true(last < 0.99 * first);
+        }
+}
+
+/* Wide groups go in blocks of 128 columns; the same bits for any number of threads. */
+static void test_refit_threads(void **state)
+{
+    enum { N = 300, R = 37 };
+    static float w[R * N], x[500 * N], h[N * N], s[2][R * 8], z[2][R * 8];
+    static uint8_t c[2][R * N];
+    struct woq_error err = { 0 };
+    struct woq_gptq_opts o;
+    struct woq_gptq_report report;
+
+    (void)state;
+    for (size_t i = 0; i < R * N; i++)
+        w[i] = (float)(t4(i) / 1048576.0);
+    for (size_t i = 0; i < 500 * N; i++)
+        x[i] = (float)((t4(i * 3 + 7) + t4(i * 3 + 10)) / 1048576.0);
+    woq_hessian_add(h, N, x, 500);
+    woq_hessian_mirror(h, N);
+    woq_gptq_opts_init(&o);
+    o.scheme.group_size = 200;
+    o.scheme.sym = false;
+    o.refit = 3;
+    for (int turn = 0; turn < 2; turn++) {
+        woq_threads_set(turn ? 3 : 1);
+        assert_int_equal(woq_factor_init(&factor, h, N, WOQ_ORDER_NONE, 200, 0.01, &err), WOQ_OK);
+        factor.h = h;
+        assert_int_equal(
+            woq_gptq(c[turn], s[turn], z[turn], NULL, w, R, &factor, &o, &report, &err), WOQ_OK);
+        assert_true(report.refit_error < report.error);
+        woq_factor_release(&factor);
+    }
+    assert_memory_equal(c[0], c[1], sizeof c[0]);
+    assert_memory_equal(s[0], s[1], R * 2 * sizeof(float));
+}
+
+/* Inputs of the quantized path are a distorted copy of the float path's: the target's output comes
+ * nearer to the float path's than any weights do that are rounded without it. */
+static void test_target(void **state)
+{
+    enum { N = 40, T = 64, R = 5 };
+    static float d[N * N], target[R * N], xf[T * N];
+    struct woq_error err = { 0 };
+    double plain = 0, aimed = 0;
+
+    (void)state;
+    big_case(N);
+    for (size_t i = 0; i < T * N; i++)
+        xf[i] = X[i] + 0.3f * (float)(t4(i * 7 + 1) / 1048576.0);
+    memset(H, 0, sizeof H);
+    woq_hessian_add(H, N, X, T);
+    woq_hessian_mirror(H, N);
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j < N; j++) {
+            double sum = 0;
+
+            for (size_t t = 0; t < T; t++)
+                sum += ((double)xf[t * N + i] - (double)X[t * N + i]) * (double)X[t * N + j];
+            d[i * N + j] = (float)sum;
+        }
+    assert_int_equal(woq_factor_init(&factor, H, N, WOQ_ORDER_ACT, 8, 1e-6, &err), WOQ_OK);
+    factor.h = H;
+    factor.d = d;
+    assert_int_equal(woq_gptq_target(target, W, R, &factor, 1, &err), WOQ_OK);
+    for (size_t i = 0; i < R; i++)
+        for (size_t t = 0; t < T; t++) {
+            double want = 0, a = 0, b = 0;
+
+            for (size_t j = 0; j < N; j++) {
+                want += (double)W[i * N + j] * (double)xf[t * N + j];
+                a += (double)W[i * N + j] * (double)X[t * N + j];
+                b += (double)target[i * N + j] * (double)X[t * N + j];
+            }
+            plain += (want - a) * (want - a);
+            aimed += (want - b) * (want - b);
+        }
+    print_message("distance from the float path: %.6g with W, %.6g with the target\n", plain,
+                  aimed);
+    assert_true(aimed < 0.6 * plain);
+    assert_int_equal(woq_gptq_target(target, W, R, &factor, 0, &err), WOQ_OK);
+    assert_memory_equal(target, W, R * N * sizeof *W);
+    woq_factor_release(&factor);
+}
+
+/* Names of what the frame layer needs of a hess frame. */
+static void hess_frame(struct woq_frame *f, const float *h, const float *d, size_t n)
+{
+    const uint64_t shape[2] = { n, n };
+    struct woq_error err = { 0 };
+    struct woq_json *meta;
+
+    woq_frame_begin(f, "hess");
+    meta = woq_frame_edit(f);
+    woq_json_set_str(meta, "of", "w");
+    assert_int_equal(woq_frame_add(f, "h", WOQ_F32, 2, shape, h, &err), WOQ_OK);
+    if (d)
+        assert_int_equal(woq_frame_add(f, "d", WOQ_F32, 2, shape, d, &err), WOQ_OK);
+}
+
+/* The corrected result is kept where it is nearer to the float path, and only there. */
+static void test_correction_is_guarded(void **state)
+{
+    enum { N = 40, R = 5 };
+    static float d[N * N];
+    const uint64_t shape[2] = { R, N };
+    struct woq_gptq_group group = { 0 };
+    struct woq_frame hess = { 0 }, weight = { 0 }, out = { 0 };
+    struct woq_gptq_report report = { 0 };
+    struct woq_buf buf = { 0 };
+    struct woq_gptq_opts o;
+    struct woq_error err = { 0 };
+    struct woq_json *meta;
+    int kept = 0;
+
+    (void)state;
+    big_case(N);
+    woq_gptq_opts_init(&o);
+    o.scheme.group_size = 8;
+    o.correct = 1;
+    woq_frame_begin(&weight, "TENS");
+    meta = woq_frame_edit(&weight);
+    woq_json_set_str(meta, "name", "w");
+    assert_int_equal(woq_frame_add(&weight, "data", WOQ_F32, 2, shape, W, &err), WOQ_OK);
+    for (int i = 0; i < 8; i++) { /* from no distortion to one that is all there is */
+        for (size_t k = 0; k < N * N; k++)
+            d[k] = (float)((i % 2 ? 1 : -1) * i * t4(k + 17) / 1048576.0 / 50);
+        hess_frame(&hess, H, d, N);
+        assert_int_equal(woq_gptq_group_need(&group, &hess, &weight, N, 8, &o, &err), WOQ_ITEM);
+        assert_int_equal(woq_gptq_frame(&out, &weight, &group, &o, &buf, &report, &err), WOQ_OK);
+        assert_true(report.has_target);
+        assert_int_equal(report.corrected, report.corrected_error < report.plain_error);
+        kept += report.corrected;
+        if (i == 0) /* nothing to correct: the same result, the plain one is kept */
+            assert_true(!report.corrected && report.plain_error == report.corrected_error);
+    }
+    assert_true(kept > 0);
+    hess_frame(&hess, H, NULL, N);
+    assert_int_equal(woq_gptq_group_need(&group, &hess, &weight, N, 8, &o, &err), WOQ_ITEM);
+    memset(&report, 0, sizeof report);
+    assert_int_equal(woq_gptq_frame(&out, &weight, &group, &o, &buf, &report, &err), WOQ_OK);
+    assert_false(report.has_target);
+    d[5] = INFINITY;
+    hess_frame(&hess, H, d, N);
+    assert_int_equal(woq_gptq_group_need(&group, &hess, &weight, N, 8, &o, &err), WOQ_EDATA);
+    woq_gptq_group_release(&group);
+    woq_frame_release(&hess);
+    woq_frame_release(&weight);
+    woq_frame_release(&out);
+    woq_buf_release(&buf);
+}
+
+/* Full range: the largest weight of a group has the code 0, whatever its sign. */
+static void test_full_range(void **state)
+{
+    struct woq_gptq_report report;
+    struct woq_gptq_opts o;
+    struct woq_error err = { 0 };
+
+    (void)state;
+    big_case(96);
+    woq_gptq_opts_init(&o);
+    o.scheme.full_range = true;
+    o.search = WOQ_GPTQ_MINMAX;
+    o.static_groups = true;
+    for (size_t j = 0; j < 96; j++) /* no feedback: codes are those of the weights themselves */
+        for (size_t k = 0; k < 96; k++)
+            H[j * 96 + k] = j == k;
+    assert_int_equal(woq_factor_init(&factor, H, 96, WOQ_ORDER_NONE, 32, 0.01, &err), WOQ_OK);
+    assert_int_equal(woq_gptq(codes, scale, zero, NULL, W, 48, &factor, &o, &report, &err), WOQ_OK);
+    for (size_t i = 0; i < 48; i++)
+        for (size_t g = 0; g < 3; g++) {
+            size_t top = i * 96 + g * 32;
+
+            for (size_t j = top; j < i * 96 + (g + 1) * 32; j++)
+                if (fabsf(W[j]) > fabsf(W[top]))
+                    top = j;
+            assert_int_equal(codes[top], 0);
+            assert_true(scale[i * 3 + g] * W[top] < 0);
+            assert_true(fabsf(scale[i * 3 + g] * 8 + W[top]) < 1e-6f);
+        }
+    woq_factor_release(&factor);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_factor),        cmocka_unit_test(test_small),
-        cmocka_unit_test(test_big),           cmocka_unit_test(test_identity_is_rtn),
-        cmocka_unit_test(test_hard_hessians), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_factor),
+        cmocka_unit_test(test_small),
+        cmocka_unit_test(test_big),
+        cmocka_unit_test(test_identity_is_rtn),
+        cmocka_unit_test(test_hard_hessians),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_refit_is_monotone),
+        cmocka_unit_test(test_refit_threads),
+        cmocka_unit_test(test_target),
+        cmocka_unit_test(test_correction_is_guarded),
+        cmocka_unit_test(test_full_range),
     };
 
     return cmocka_run_group_tests_name("gptq", tests, NULL, NULL);

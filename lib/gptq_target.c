@@ -1,0 +1,135 @@
+/* gptq_target.c -- weights that aim at the float path's output, and how near a result comes to it.
+ *
+ * Behind quantized layers a layer sees inputs x where the float model has x_float. With
+ * D = sum (x_float - x) x^T the output error over the calibration tokens, ||W x_float - Q x||^2, is
+ *     tr(R H R^T) + 2 tr(R (W D)^T) + what does not depend on Q,      R = W - Q,
+ * whose minimum over real Q is W + W D H^-1 (QEP, Arai and Ichikawa 2025, arXiv:2504.09629,
+ * equation 5; GPTAQ, Li et al. 2025, arXiv:2504.02692, reaches it column by column). */
+#include <woq/gptq.h>
+#include <woq/kernels.h>
+#include <woq/quant.h>
+#include <woq/threads.h>
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 16 };
+
+struct toward {
+    float *target;
+    const float *w, *ut; /* ut: U transposed */
+    const struct woq_factor *f;
+    const struct woq_qview *q;
+    size_t n_rows;
+    float alpha;
+    double *error; /* [n_rows] */
+    atomic_int failed;
+};
+
+static size_t rows_of(const struct toward *t, size_t item)
+{
+    return t->n_rows - item * ROWS < ROWS ? t->n_rows - item * ROWS : ROWS;
+}
+
+/* target = w + alpha w D U^T U, in the order of the factor. */
+static void target_tile(void *ctx, size_t item, int thread)
+{
+    struct toward *t = ctx;
+    const struct woq_kernels *k = woq_kernels();
+    const size_t n = t->f->n, rows = rows_of(t, item);
+    const float *w = t->w + item * ROWS * n;
+    float *target = t->target + item * ROWS * n;
+    float *a = calloc(2 * ROWS * n, sizeof *a), *b = a ? a + ROWS * n : NULL;
+
+    (void)thread;
+    if (!a) {
+        atomic_store(&t->failed, 1);
+        return;
+    }
+    k->rank_sub_f32(b, n, w, n, t->f->d, n, rows, n, n); /* -w D */
+    for (size_t i = 0; i < rows; i++)
+        for (size_t c = 0; c < n; c++)
+            a[i * n + c] = b[i * n + t->f->perm[c]];
+    memset(b, 0, rows * n * sizeof *b);
+    k->rank_sub_f32(b, n, a, n, t->ut, n, rows, n, n);
+    memset(a, 0, rows * n * sizeof *a);
+    k->rank_sub_f32(a, n, b, n, t->f->u, n, rows, n, n); /* -w D U^T U, permuted */
+    for (size_t i = 0; i < rows; i++)
+        for (size_t c = 0; c < n; c++) {
+            const size_t at = i * n + t->f->perm[c];
+
+            target[at] = w[at] - t->alpha * a[i * n + c];
+        }
+    free(a);
+}
+
+int woq_gptq_target(float *target, const float *w, size_t n_rows, const struct woq_factor *f,
+                    double alpha, struct woq_error *err)
+{
+    const size_t n = f->n;
+    float *ut = woq_alloc(n * n * sizeof *ut, err);
+    struct toward t = { .target = target, .w = w, .ut = ut, .f = f, .n_rows = n_rows };
+
+    if (!ut)
+        return WOQ_ENOMEM;
+    t.alpha = (float)alpha;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            ut[j * n + i] = f->u[i * n + j];
+    woq_parallel((n_rows + ROWS - 1) / ROWS, target_tile, &t);
+    free(ut);
+    if (atomic_load(&t.failed))
+        return woq_fail_nomem(err, 2 * ROWS * n * sizeof *target);
+    if (!woq_kernels()->all_finite_f32(target, n_rows * n))
+        return woq_fail(err, WOQ_EDATA, "calibrate again, or take --correct 0",
+                        "the correction toward the float path is not finite");
+    return WOQ_OK;
+}
+
+/* Per row r.(H r) + 2 r.(w D), sums of products in double. */
+static void error_tile(void *ctx, size_t item, int thread)
+{
+    struct toward *t = ctx;
+    const struct woq_kernels *k = woq_kernels();
+    const size_t n = t->f->n, rows = rows_of(t, item), row0 = item * ROWS;
+    const float *w = t->w + row0 * n;
+    float *r = calloc(3 * ROWS * n, sizeof *r), *hr = r ? r + ROWS * n : NULL;
+    float *wd = r ? r + 2 * ROWS * n : NULL;
+
+    (void)thread;
+    if (!r) {
+        atomic_store(&t->failed, 1);
+        return;
+    }
+    woq_dequant_rows(r, t->q, row0, row0 + rows);
+    for (size_t i = 0; i < rows * n; i++)
+        r[i] = w[i] - r[i];
+    k->rank_sub_f32(hr, n, r, n, t->f->h, n, rows, n, n);
+    k->rank_sub_f32(wd, n, w, n, t->f->d, n, rows, n, n);
+    for (size_t i = 0; i < rows; i++) {
+        double sum = 0;
+
+        for (size_t j = i * n; j < (i + 1) * n; j++)
+            sum -= (double)r[j] * ((double)hr[j] + 2 * (double)wd[j]);
+        t->error[row0 + i] = sum;
+    }
+    free(r);
+}
+
+int woq_gptq_target_error(double *error, const struct woq_qview *q, const float *w,
+                          const struct woq_factor *f, struct woq_error *err)
+{
+    struct toward t = { .w = w, .f = f, .q = q, .n_rows = q->n_rows };
+
+    t.error = woq_alloc((q->n_rows + !q->n_rows) * sizeof *t.error, err);
+    if (!t.error)
+        return WOQ_ENOMEM;
+    woq_parallel((q->n_rows + ROWS - 1) / ROWS, error_tile, &t);
+    *error = 0;
+    for (size_t i = 0; i < q->n_rows; i++)
+        *error += t.error[i];
+    free(t.error);
+    return atomic_load(&t.failed) ? woq_fail_nomem(err, 3 * ROWS * f->n * sizeof *w) : WOQ_OK;
+}

@@ -28,8 +28,11 @@ static void xtx_tile(void *ctx, size_t item, int thread)
     const size_t rows = t->n - r < TILE ? t->n - r : TILE;
     const size_t cols = t->n - c < TILE ? t->n - c : TILE;
 
-    woq_sgemm(true, false, rows, cols, t->n_tokens, 1, t->x + r, t->n, t->x + c, t->n, 1,
-              t->h + r * t->n + c, t->n);
+    if (r == c)
+        woq_ssyrk(rows, t->n_tokens, t->x + r, t->n, t->h + r * t->n + r, t->n);
+    else
+        woq_sgemm(true, false, rows, cols, t->n_tokens, 1, t->x + r, t->n, t->x + c, t->n, 1,
+                  t->h + r * t->n + c, t->n);
 }
 
 void woq_hessian_add(float *h, size_t n, const float *x, size_t n_tokens)

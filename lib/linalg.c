@@ -28,6 +28,13 @@ void woq_sgemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float a
                 (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
 }
 
+void woq_ssyrk(size_t n, size_t k, const float *a, size_t lda, float *c, size_t ldc)
+{
+    one_thread();
+    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, (blasint)n, (blasint)k, 1, a, (blasint)lda,
+                1, c, (blasint)ldc);
+}
+
 const char *woq_blas_core(void)
 {
     return openblas_get_corename();

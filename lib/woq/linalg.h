@@ -10,6 +10,9 @@
 void woq_sgemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
                const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
                size_t ldc);
+/* Upper triangle of C[n][n] += A^T A, A stored [k][n]: half the work of woq_sgemm, the same values.
+ */
+void woq_ssyrk(size_t n, size_t k, const float *a, size_t lda, float *c, size_t ldc);
 /* Threads of OpenBLAS's own for the calls that follow. For benchmarks, which measure its peak. */
 void woq_blas_set_threads(int n);
 /* Core type that OpenBLAS chose, e.g. "SkylakeX". */

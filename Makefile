@@ -133,16 +133,18 @@ $(B)/man/%: man/% Makefile
 	@mkdir -p $(@D)
 	$(Q)sed 's/@VERSION@/$(VERSION)/' $< >$@
 
-completion: $(B)/completion/woq  ## bash completion, from the programs' option tables
-$(B)/completion/woq: man/completion.sh $(PROGS:%=$(BIN)/%)
+COMPLETIONS := $(patsubst %,$(B)/completion/%,bash/woq zsh/_woq fish/woq.fish)
+completion: $(COMPLETIONS)  ## completion for bash, zsh and fish, from the programs' option tables
+$(COMPLETIONS): man/completion.sh $(PROGS:%=$(BIN)/%)
 	@mkdir -p $(@D)
-	$(Q)man/completion.sh $(PROGS:%=$(BIN)/%) >$@
+	$(Q)man/completion.sh $(notdir $(@D)) $(PROGS:%=$(BIN)/%) >$@
 
 DIR = $(DESTDIR)$(PREFIX)
 SHARE = $(DIR)/share
 install: all man completion $(B)/libwoq.a  ## programs, pages, completion, libwoq.a: [PREFIX=/usr/local] [DESTDIR=]
 	$(Q)install -d $(DIR)/bin $(DIR)/include/woq $(DIR)/lib/pkgconfig \
-		$(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7 $(SHARE)/bash-completion/completions
+		$(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man7 $(SHARE)/bash-completion/completions \
+		$(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	$(Q)install -m 755 $(PROGS:%=$(BIN)/%) $(SCRIPTS:%=$(BIN)/%) $(DIR)/bin
 	$(Q)for n in 1 5 7; do for p in $(B)/man/*.$$n; do \
 		if [ -e "$$p" ]; then install -m 644 "$$p" $(SHARE)/man/man$$n || exit 1; fi; done; done
@@ -150,13 +152,17 @@ install: all man completion $(B)/libwoq.a  ## programs, pages, completion, libwo
 	$(Q)install -m 644 $(B)/libwoq.a $(DIR)/lib
 	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PKGS@|$(PKGS)|' woq.pc.in \
 		>$(DIR)/lib/pkgconfig/woq.pc
-	$(Q)install -m 644 $(B)/completion/woq $(SHARE)/bash-completion/completions/woq
+	$(Q)install -m 644 $(B)/completion/bash/woq $(SHARE)/bash-completion/completions/woq
+	$(Q)install -m 644 $(B)/completion/zsh/_woq $(SHARE)/zsh/site-functions/_woq
+	$(Q)install -m 644 $(B)/completion/fish/woq.fish $(SHARE)/fish/vendor_completions.d/woq.fish
 	$(Q)for p in $(filter-out woq,$(PROGS)); do \
-		ln -sf woq $(SHARE)/bash-completion/completions/$$p || exit 1; done
+		ln -sf woq $(SHARE)/bash-completion/completions/$$p && \
+		ln -sf woq.fish $(SHARE)/fish/vendor_completions.d/$$p.fish || exit 1; done
 uninstall:  ## remove what install put under PREFIX
 	$(Q)cd $(DIR) && rm -f $(PROGS:%=bin/%) $(SCRIPTS:%=bin/%) lib/libwoq.a lib/pkgconfig/woq.pc \
 		share/man/man1/woq*.1 share/man/man5/woq-*.5 share/man/man7/woq*.7 \
-		$(PROGS:%=share/bash-completion/completions/%)
+		$(PROGS:%=share/bash-completion/completions/%) share/zsh/site-functions/_woq \
+		$(PROGS:%=share/fish/vendor_completions.d/%.fish)
 	$(Q)rm -rf $(DIR)/include/woq
 dist:  ## build/woq-VERSION.tar.gz of what is committed
 	@mkdir -p $(B)

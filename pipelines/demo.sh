@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # demo.sh -- the main job on a real model, with every pipeline that it runs printed first.
 #
-# SmolLM2-135M-Instruct is quantized at 8, 4 and 3 bits into GPTQ checkpoints, and at 4 bits into a
-# GGUF file; each result is read back and its perplexity measured on a chapter of public-domain
-# prose, beside that of the original. Ends with a table and a sentence continued by both models.
+# SmolLM2-135M-Instruct is quantized at 8, 4 and 3 bits into GPTQ checkpoints, by rounding to nearest
+# and, at 4 and 3 bits, by GPTQ calibrated on another text; and at 4 bits into a GGUF file. Each
+# result is read back and its perplexity measured on a chapter of public-domain prose, beside that of
+# the original. Ends with a table and a sentence continued by both models.
 # The checkpoints stay in build/demo (or $WOQ_DEMO_DIR), to be looked at and taken apart.
 set -eu -o pipefail
 export LC_ALL=C
@@ -18,10 +19,10 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 out=${WOQ_DEMO_DIR:-build/demo}
 mkdir -p "$out"
-rm -rf "$out"/w{8,4,3}.gptq "$out/w4.gguf"
+rm -rf "$out"/w{8,4,3}.gptq "$out"/g{4,3}.gptq "$out/w4.gguf"
 
-M=$model OUT=$out TEXT=pipelines/data/alice.txt
-export M OUT TEXT
+M=$model OUT=$out TEXT=pipelines/data/alice.txt CALIB=pipelines/data/calib.txt
+export M OUT TEXT CALIB
 
 run() { # PIPELINE: prints it, runs it; the seconds it took in $took, peak memory in $work/stats
     printf '\n$ %s\n' "$1"
@@ -59,7 +60,8 @@ quantize() { # SCHEME NAME PIPELINE
     row "$1" "$out/$2" "$seconds" "$high" "$ppl"
 }
 
-printf 'M=%s\nOUT=%s\nTEXT=%s (%d bytes)\n' "${M/#$HOME/\~}" "$OUT" "$TEXT" "$(wc -c <"$TEXT")"
+printf 'M=%s\nOUT=%s\nTEXT=%s (%d bytes)\nCALIB=%s (%d bytes)\n' "${M/#$HOME/\~}" "$OUT" \
+    "$TEXT" "$(wc -c <"$TEXT")" "$CALIB" "$(wc -c <"$CALIB")"
 start=$SECONDS
 
 measure "\$M"
@@ -75,9 +77,17 @@ row 'original (Q4_1, Q8_0)' "$M" - - "$before"
     quantize '4 bits, group 64, asym' w4.gptq 'woq-extract $M |
     woq-rtn --bits 4 --group-size 64 --asym |
     woq-pack --format gptq --out $OUT/w4.gptq'
+    quantize '4 bits, the same by GPTQ' g4.gptq 'woq-extract $M |
+    woq-calib --text $CALIB --samples 16 --seqlen 256 --through "woq-hessian |
+        woq-gptq --bits 4 --group-size 64 --asym --act-order --static-groups" |
+    woq-pack --format gptq --out $OUT/g4.gptq'
     quantize '3 bits, group 64, asym' w3.gptq 'woq-extract $M |
     woq-rtn --bits 3 --group-size 64 --asym |
     woq-pack --format gptq --out $OUT/w3.gptq'
+    quantize '3 bits, the same by GPTQ' g3.gptq 'woq-extract $M |
+    woq-calib --text $CALIB --samples 16 --seqlen 256 --through "woq-hessian |
+        woq-gptq --bits 3 --group-size 64 --asym --act-order --static-groups" |
+    woq-pack --format gptq --out $OUT/g3.gptq'
     quantize '4 bits, group 32, GGUF' w4.gguf 'woq-extract $M |
     woq-rtn --bits 4 --group-size 32 --asym |
     woq-pack --format gguf --out $OUT/w4.gguf'
@@ -90,8 +100,8 @@ awk -F '|' '
     END { for (r = 0; r <= rows; r++) { line = ""; for (i = 1; i <= n; i++) line = line sprintf("%-" width[i] + 2 "s", cell[r, i]); sub(/ +$/, "", line); print line } }
 ' "$work/table"
 
-printf '\nThe same words, continued by the original and by the model of 4 bits:\n'
-for checkpoint in "\$M" "\$OUT/w4.gptq"; do
+printf '\nThe same words, continued by the original and by the model of 4 bits (GPTQ):\n'
+for checkpoint in "\$M" "\$OUT/g4.gptq"; do
     run "woq-extract $checkpoint |
     woq-eval --generate $words --prompt '$prompt'"
 done

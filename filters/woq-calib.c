@@ -9,7 +9,8 @@
 #include <woq/decoder.h>
 
 static const char *text_path, *tokens_path, *acts_from, *acts_to, *through, *state;
-static const char *unit = "group", *emit = "acts", *inputs = "quantized", *acts_dtype = "f32";
+static const char *unit = "group", *emit = "acts", *inputs = "quantized", *targets = "quantized",
+                  *acts_dtype = "f32";
 static long n_samples = 128, seqlen = 512;
 static uint64_t seed, token0, spill = WOQ_SPILL_BYTES;
 
@@ -40,6 +41,9 @@ static const struct woq_opt opts[] = {
     { WOQ_OPT_ENUM, 0, "inputs", "WHICH", &inputs, false,
       "the forward after a group runs on its returned (quantized) or on its own (float) weights",
       "quantized|float" },
+    { WOQ_OPT_ENUM, 0, "targets", "WHICH", &targets, false,
+      "describe inputs on the quantized path only, or what they are in the float model too",
+      "quantized|both" },
     { WOQ_OPT_ENUM, 0, "acts-dtype", "DTYPE", &acts_dtype, false, "of activations on the wire",
       "f32|bf16" },
     { WOQ_OPT_SIZE, 0, "spill", "SIZE", &spill, false,
@@ -62,6 +66,14 @@ static int check(struct woq_error *err)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--token0: the file of --acts-from says it");
     if (state && !through)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--state is for --through");
+    if (strcmp(targets, "both") == 0 && strcmp(inputs, "float") == 0)
+        return woq_fail(err, WOQ_EUSAGE, NULL,
+                        "--targets both: with --inputs float there is one path only");
+    if (strcmp(targets, "both") == 0 && strcmp(emit, "stat") == 0)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "--targets both: want --emit acts or hess");
+    if (strcmp(targets, "both") == 0 && strcmp(emit, "none") != 0 && !through && !acts_from)
+        return woq_fail(err, WOQ_EUSAGE, NULL,
+                        "--targets both: the paths differ by --through or --acts-from only");
     if (strcmp(emit, "none") == 0 && !through && !acts_to)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--emit none is for --acts-to or --through");
     return WOQ_OK;
@@ -93,6 +105,7 @@ static int begin(struct work *k, struct woq_filter *w, const struct woq_frame *m
                                          : WOQ_EMIT_ACTS;
     o.block_unit = strcmp(unit, "block") == 0;
     o.float_inputs = strcmp(inputs, "float") == 0;
+    o.both = strcmp(targets, "both") == 0;
     o.acts_dtype = strcmp(acts_dtype, "bf16") == 0 ? WOQ_BF16 : WOQ_F32;
     if (tokens_path)
         rc = woq_samples_load(&k->ids, tokens_path, &o.n_samples, &o.seqlen, &w->err);

@@ -86,7 +86,7 @@ static int begin_block(struct woq_calib *c, struct woq_frame *f)
 
 static int forward(struct woq_calib *c)
 {
-    int rc = WOQ_OK;
+    int rc = woq_calib_float_check(c);
 
     for (size_t i = 0; i < c->n_held && rc == WOQ_OK; i++)
         if (woq_json_get_str(c->held[i].meta, "role"))
@@ -131,10 +131,10 @@ static int make_key(struct woq_calib *c)
     if (c->o.acts_from)
         woq_str_addf(&c->key, "activations %016llx after %zu blocks, ",
                      (unsigned long long)c->acts_hash, c->next_block);
-    return woq_str_addf(&c->key, "%semit %s, inputs %s, %s, through %s",
-                        c->o.block_unit ? "unit block, " : "", emits[c->o.emit],
-                        c->o.float_inputs ? "float" : "quantized", woq_dtype_name(c->o.acts_dtype),
-                        c->o.through ? c->o.through : "")
+    return woq_str_addf(&c->key, "%s%semit %s, inputs %s, %s, through %s",
+                        c->o.block_unit ? "unit block, " : "", c->o.both ? "targets both, " : "",
+                        emits[c->o.emit], c->o.float_inputs ? "float" : "quantized",
+                        woq_dtype_name(c->o.acts_dtype), c->o.through ? c->o.through : "")
                ? woq_fail_nomem(c->err, 256)
                : WOQ_OK;
 }
@@ -189,6 +189,8 @@ static int embed(struct woq_calib *c, const struct woq_frame *f)
     rc = woq_calib_x_alloc(c);
     if (rc == WOQ_OK)
         rc = woq_embed(c->x, &c->config, f, c->o.ids, c->n_tokens, c->err);
+    if (rc == WOQ_OK && c->xf)
+        memcpy(c->xf, c->x, c->n_tokens * c->config.hidden * sizeof *c->x);
     if (rc == WOQ_OK)
         c->tokens_hash = woq_hash64(c->o.ids, c->n_tokens * sizeof *c->o.ids);
     return rc == WOQ_OK ? start(c) : rc;
@@ -245,6 +247,8 @@ int woq_calib_close(struct woq_calib *c, int rc)
     for (size_t i = 0; i < WOQ_CALIB_ARRAYS; i++)
         woq_buf_release(&c->narrow[i]);
     woq_buf_release(&c->windows);
+    woq_buf_release(&c->windows_float);
+    woq_calib_float_close(c);
     woq_str_release(&c->key);
     free(c);
     return rc;

@@ -90,6 +90,8 @@ int woq_calib_acts_write(struct woq_calib *c, int fd, const struct woq_json *hea
         woq_frame_begin(&f, "acts");
         woq_json_set_num(woq_frame_edit(&f), "token0", (double)(c->o.token0 + t));
         rc = woq_frame_add(&f, "x", WOQ_F32, 2, shape, c->x + t * hidden, c->err);
+        if (rc == WOQ_OK && c->xf)
+            rc = woq_frame_add(&f, "x_float", WOQ_F32, 2, shape, c->xf + t * hidden, c->err);
         if (rc == WOQ_OK)
             rc = woq_writer_put(w, &f, c->err);
     }
@@ -100,28 +102,48 @@ int woq_calib_acts_write(struct woq_calib *c, int fd, const struct woq_json *hea
     return rc;
 }
 
-/* One frame of rows, which must be the ones that follow. */
-static int take_rows(struct woq_calib *c, const struct woq_frame *f, size_t *done)
+/* An array of rows, to its place behind the `done` ones in dst. */
+static int take_array(struct woq_calib *c, const struct woq_frame *f, const char *name, float *dst,
+                      size_t done, const struct woq_array **x)
 {
-    const struct woq_array *x = NULL;
-    uint64_t token0 = 0;
-    int rc = woq_frame_want(f, "x", WOQ_F32, 2, &x, c->err);
+    const int rc = woq_frame_want(f, name, WOQ_F32, 2, x, c->err);
+    const struct woq_array *a = *x;
 
     if (rc < 0)
         return rc;
-    if (x->shape[1] != c->config.hidden)
+    if (a->shape[1] != c->config.hidden)
         return woq_fail(c->err, WOQ_EDATA, "use the activations of this model",
                         "activations are %llu wide, the model has %zu",
-                        (unsigned long long)x->shape[1], c->config.hidden);
-    if (!woq_json_u64(woq_json_get(f->meta, "token0"), &token0) || token0 != c->o.token0 + *done ||
-        x->shape[0] > c->n_tokens - *done)
-        return woq_fail(c->err, WOQ_EDATA, NULL,
-                        "%llu activations from token %llu on, want at most %zu from token %llu on",
-                        (unsigned long long)x->shape[0], (unsigned long long)token0,
-                        c->n_tokens - *done, (unsigned long long)(c->o.token0 + *done));
-    if (!woq_kernels()->all_finite_f32(x->data, x->n_elem))
+                        (unsigned long long)a->shape[1], c->config.hidden);
+    if (a->shape[0] > c->n_tokens - done)
+        return woq_fail(c->err, WOQ_EDATA, NULL, "%llu activations behind %zu, want %zu in all",
+                        (unsigned long long)a->shape[0], done, c->n_tokens);
+    if (!woq_kernels()->all_finite_f32(a->data, a->n_elem))
         return woq_fail(c->err, WOQ_EDATA, NULL, "an activation is NaN or infinite");
-    memcpy(c->x + *done * c->config.hidden, x->data, x->bytes);
+    memcpy(dst + done * c->config.hidden, a->data, a->bytes);
+    return WOQ_OK;
+}
+
+/* One frame of rows, which must be the ones that follow. */
+static int take_rows(struct woq_calib *c, const struct woq_frame *f, size_t *done)
+{
+    const struct woq_array *x = NULL, *xf = NULL;
+    uint64_t token0 = 0;
+    int rc = take_array(c, f, "x", c->x, *done, &x);
+
+    if (rc == WOQ_OK && c->xf && !woq_frame_array(f, "x_float"))
+        return woq_fail(c->err, WOQ_EDATA, "make the file with --targets both",
+                        "the activations lack the float path");
+    if (rc == WOQ_OK && c->xf)
+        rc = take_array(c, f, "x_float", c->xf, *done, &xf);
+    if (rc < 0)
+        return rc;
+    if (!woq_json_u64(woq_json_get(f->meta, "token0"), &token0) || token0 != c->o.token0 + *done ||
+        (xf && xf->shape[0] != x->shape[0]))
+        return woq_fail(c->err, WOQ_EDATA, NULL,
+                        "%llu activations from token %llu on, want those from token %llu on",
+                        (unsigned long long)x->shape[0], (unsigned long long)token0,
+                        (unsigned long long)(c->o.token0 + *done));
     *done += (size_t)x->shape[0];
     c->acts_hash = woq_hash64((uint64_t[]){ c->acts_hash, f->wire_hash }, 16);
     return WOQ_OK;
@@ -151,7 +173,9 @@ int woq_calib_x_alloc(struct woq_calib *c)
         !woq_mul_size(c->n_tokens, c->config.hidden * sizeof *c->x, &bytes))
         return woq_fail_nomem(c->err, SIZE_MAX);
     c->x = woq_alloc(bytes, c->err);
-    return c->x ? WOQ_OK : WOQ_ENOMEM;
+    if (c->x && c->o.both)
+        c->xf = woq_alloc(bytes, c->err);
+    return c->x && (c->xf || !c->o.both) ? WOQ_OK : WOQ_ENOMEM;
 }
 
 /* What HEAD of --acts-from says takes the place of options. */

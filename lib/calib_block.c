@@ -34,21 +34,19 @@ static int on_input(void *ctx, const char *group, const float *x, size_t n_token
     const struct pass *p = ctx;
     struct woq_calib *c = p->c;
     const struct woq_frame *first = woq_calib_first_of(c, group, err);
-    const struct woq_rows rows = { "x", x };
     int rc = first ? WOQ_OK : WOQ_EDATA;
 
     if (rc == WOQ_OK)
-        rc = woq_calib_make_acts(c, group, woq_frame_name(first), &rows, 1, n_tokens, width,
-                                 p->token0 + token0);
+        rc = woq_calib_group_acts(c, first, x, n_tokens, width, p->token0 + token0);
     return rc == WOQ_OK ? woq_moments_take(sum_of(c, group), woq_calib_moment_kind(c), &c->out, err)
                         : rc;
 }
 
-/* Chunks of the block's inputs and float outputs. */
-static int send_acts(struct woq_calib *c, const float *x, const float *y, size_t n_tokens,
+/* Chunks of the block's inputs and float outputs, arrays [n_tokens][hidden]. */
+static int send_acts(struct woq_calib *c, const struct woq_rows *arrays, size_t n_tokens,
                      size_t token0)
 {
-    const size_t width = c->config.hidden;
+    const size_t width = c->config.hidden, n_arrays = c->xf ? 4 : 2;
     const char *of = "";
     int rc = WOQ_OK;
 
@@ -56,36 +54,54 @@ static int send_acts(struct woq_calib *c, const float *x, const float *y, size_t
         of = woq_frame_name(&c->held[i]);
     for (size_t t = 0; t < n_tokens && rc == WOQ_OK; t += ROWS_PER_FRAME) {
         const size_t n = n_tokens - t < ROWS_PER_FRAME ? n_tokens - t : ROWS_PER_FRAME;
-        const struct woq_rows rows[] = { { "x", x + t * width }, { "y", y + t * width } };
+        struct woq_rows rows[WOQ_CALIB_ARRAYS];
 
-        rc = woq_calib_make_acts(c, "block", of, rows, 2, n, width, token0 + t);
+        for (size_t i = 0; i < n_arrays; i++)
+            rows[i] = (struct woq_rows){ arrays[i].name, arrays[i].x + t * width };
+        rc = woq_calib_make_acts(c, "block", of, rows, n_arrays, n, width, token0 + t);
         if (rc == WOQ_OK)
             rc = woq_calib_send(c, &c->out);
     }
     return rc;
 }
 
-/* Samples [w, w + n) through the float block; `keep`: the activations move on. */
+static float *copy_rows(struct woq_buf *buf, const float *x, size_t n_elem, struct woq_error *err)
+{
+    float *copy = woq_buf_need(buf, n_elem * sizeof *copy, err);
+
+    if (copy)
+        memcpy(copy, x, n_elem * sizeof *copy);
+    return copy;
+}
+
+/* Samples [w, w + n) through the float block; `keep`: the activations move on. Those of the float
+ * path move on always. */
 static int describe_windows(struct woq_calib *c, size_t w, size_t n, bool keep)
 {
+    const bool acts = c->o.emit == WOQ_EMIT_ACTS;
     const size_t n_tokens = n * c->o.seqlen, n_elem = n_tokens * c->config.hidden;
     struct pass p = { c, w * c->o.seqlen };
     const struct woq_tap tap = { on_input, &p };
-    float *x = c->x + p.token0 * c->config.hidden, *copy = x;
-    int rc;
+    float *x = c->x + p.token0 * c->config.hidden, *y = x;
+    struct woq_rows rows[] = { { "x", x }, { "y", x }, { "x_float", NULL }, { "y_float", NULL } };
+    int rc = WOQ_OK;
 
-    if (!keep || c->o.emit == WOQ_EMIT_ACTS) {
-        copy = woq_buf_need(&c->windows, n_elem * sizeof *copy, c->err);
-        if (!copy)
-            return WOQ_ENOMEM;
-        memcpy(copy, x, n_elem * sizeof *copy);
+    if (!keep || acts)
+        y = copy_rows(&c->windows, x, n_elem, c->err);
+    if (c->xf) {
+        rows[3].x = c->xf + p.token0 * c->config.hidden;
+        rows[2].x = acts ? copy_rows(&c->windows_float, rows[3].x, n_elem, c->err) : rows[3].x;
+        rc = rows[2].x ? woq_calib_float_pass(c, w, n) : WOQ_ENOMEM;
     }
-    rc = woq_block_forward(c->decoder, &c->weights, copy, n, c->o.seqlen,
+    rows[1].x = y;
+    if (!y || rc < 0)
+        return y ? rc : WOQ_ENOMEM;
+    rc = woq_block_forward(c->decoder, &c->weights, y, n, c->o.seqlen,
                            woq_calib_is_sum(c) ? &tap : NULL, c->err);
-    if (rc == WOQ_OK && c->o.emit == WOQ_EMIT_ACTS)
-        rc = send_acts(c, x, copy, n_tokens, p.token0);
-    if (rc == WOQ_OK && keep && copy != x)
-        memcpy(x, copy, n_elem * sizeof *copy);
+    if (rc == WOQ_OK && acts)
+        rc = send_acts(c, rows, n_tokens, p.token0);
+    if (rc == WOQ_OK && keep && y != x)
+        memcpy(x, y, n_elem * sizeof *y);
     return rc;
 }
 
@@ -96,7 +112,7 @@ static int describe(struct woq_calib *c)
     int rc = WOQ_OK;
 
     if (c->o.emit == WOQ_EMIT_NONE && !keep)
-        return WOQ_OK;
+        return c->xf ? woq_calib_float_pass(c, 0, c->o.n_samples) : WOQ_OK;
     for (size_t w = 0; w < c->o.n_samples && rc == WOQ_OK; w += step)
         rc = describe_windows(c, w, c->o.n_samples - w < step ? c->o.n_samples - w : step, keep);
     return rc;

@@ -203,6 +203,22 @@ int woq_calib_send_sum(struct woq_calib *c, struct woq_moments *sum)
     return rc;
 }
 
+int woq_calib_group_acts(struct woq_calib *c, const struct woq_frame *first, const float *x,
+                         size_t n_tokens, size_t width, size_t token0)
+{
+    const char *group = woq_json_get_str(first->meta, "group");
+    struct woq_rows rows[] = { { "x", x }, { "x_float", NULL } };
+    const size_t n = c->xf ? 2 : 1;
+    int rc = c->xf ? woq_calib_float_rows(c, group, token0, n_tokens, width, &rows[1].x) : WOQ_OK;
+
+    if (rc == WOQ_OK)
+        rc = woq_calib_make_acts(c, group, woq_frame_name(first), rows, n, n_tokens, width, token0);
+    if (rc == WOQ_OK && !woq_calib_is_sum(c)) /* a sum looks by itself */
+        rc = woq_acts_check((int64_t)c->block, group, WOQ_ACTS_QUANTIZED, x, n_tokens, width,
+                            c->err);
+    return rc;
+}
+
 /* Before the group's first weight: what describes its inputs. */
 static int end_group(struct woq_calib *c, const char *group, size_t first)
 {
@@ -221,12 +237,10 @@ static int on_input(void *ctx, const char *group, const float *x, size_t n_token
 {
     struct woq_calib *c = ctx;
     const struct woq_frame *first = woq_calib_first_of(c, group, err);
-    const struct woq_rows rows = { "x", x };
     int rc = first ? WOQ_OK : WOQ_EDATA;
 
     if (rc == WOQ_OK && c->o.emit != WOQ_EMIT_NONE)
-        rc =
-            woq_calib_make_acts(c, group, woq_frame_name(first), &rows, 1, n_tokens, width, token0);
+        rc = woq_calib_group_acts(c, first, x, n_tokens, width, token0);
     if (rc == WOQ_OK && woq_calib_is_sum(c)) {
         rc = woq_moments_take(&c->sums[0], woq_calib_moment_kind(c), &c->out, err);
     } else if (rc == WOQ_OK && c->o.emit != WOQ_EMIT_NONE) {
@@ -243,7 +257,10 @@ int woq_calib_groups(struct woq_calib *c)
 {
     const struct woq_tap tap = { on_input, c };
     const bool tapped = c->command || c->o.emit != WOQ_EMIT_NONE;
+    const int rc = c->xf ? woq_calib_float_pass(c, 0, c->o.n_samples) : WOQ_OK;
 
+    if (rc < 0)
+        return rc;
     return woq_block_forward(c->decoder, &c->weights, c->x, c->o.n_samples, c->o.seqlen,
                              tapped ? &tap : NULL, c->err);
 }

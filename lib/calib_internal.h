@@ -5,6 +5,7 @@
 #include <woq/calib.h>
 #include <woq/decoder.h>
 #include <woq/moments.h>
+#include <woq/spill.h>
 
 struct woq_calib_state {
     const char *path;       /* NULL: none */
@@ -16,6 +17,16 @@ struct woq_calib_state {
 
 enum { WOQ_CALIB_GROUPS = 8, WOQ_CALIB_ARRAYS = 4 };
 
+/* What the float path feeds to each group, for tokens [token0, token0 + n_tokens). */
+struct woq_float_path {
+    struct woq_float_rows {
+        char name[32];
+        struct woq_spill *spill;
+    } groups[WOQ_CALIB_GROUPS + 1]; /* n_groups are of the block in hand */
+    size_t n_groups, token0, n_tokens;
+    struct woq_buf rows;
+};
+
 struct woq_calib {
     struct woq_calib_opts o;
     struct woq_filter *w;
@@ -26,6 +37,8 @@ struct woq_calib {
     struct woq_coproc *command;
     struct woq_moments sums[WOQ_CALIB_GROUPS]; /* of the group in hand, or of each of a block */
     float *x;                                  /* [n_samples][seqlen][hidden] */
+    float *xf; /* the same on the float path; NULL without --targets both */
+    struct woq_float_path path;
     size_t n_tokens, next_block;
     uint64_t tokens_hash, acts_hash; /* of ids; of what --acts-from held */
     struct woq_str key;              /* options and samples that a state must agree with */
@@ -38,7 +51,7 @@ struct woq_calib {
     struct woq_block weights;
     struct woq_frame out;                    /* acts, hess or stat */
     struct woq_buf narrow[WOQ_CALIB_ARRAYS]; /* a chunk as bf16 */
-    struct woq_buf windows;                  /* a copy of some samples */
+    struct woq_buf windows, windows_float;   /* copies of some samples */
     struct woq_calib_state state;
 };
 
@@ -66,6 +79,9 @@ struct woq_rows {
 int woq_calib_make_acts(struct woq_calib *c, const char *group, const char *of,
                         const struct woq_rows *arrays, size_t n_arrays, size_t n_tokens,
                         size_t width, size_t token0);
+/* As that, of a group's inputs, with the float path's where there is one. */
+int woq_calib_group_acts(struct woq_calib *c, const struct woq_frame *first, const float *x,
+                         size_t n_tokens, size_t width, size_t token0);
 bool woq_calib_is_sum(const struct woq_calib *c); /* of activations, not they themselves */
 enum woq_moment_kind woq_calib_moment_kind(const struct woq_calib *c);
 /* Sends a sum and clears it. */
@@ -73,7 +89,16 @@ int woq_calib_send_sum(struct woq_calib *c, struct woq_moments *sum);
 /* Each weight at most once: looked at before frames are moved away. */
 int woq_calib_check_back(const struct woq_calib *c, const struct woq_frame *frames, size_t n);
 
-/* c->x for o.n_samples x o.seqlen tokens; sets n_tokens. */
+/* --- the float path (calib_float.c): before the weights change --- */
+/* Samples [w, w + n) of c->xf through the block; what groups get is kept for float_rows. */
+int woq_calib_float_pass(struct woq_calib *c, size_t w, size_t n);
+/* *x [n_tokens][width]: the group's inputs there, until the next call. */
+int woq_calib_float_rows(struct woq_calib *c, const char *group, size_t token0, size_t n_tokens,
+                         size_t width, const float **x);
+int woq_calib_float_check(struct woq_calib *c); /* are the weights float ones? */
+void woq_calib_float_close(struct woq_calib *c);
+
+/* c->x, and c->xf with --targets both, for o.n_samples x o.seqlen tokens; sets n_tokens. */
 int woq_calib_x_alloc(struct woq_calib *c);
 
 /* Files that appear under their name only when they are whole; `what` is for messages. end closes

@@ -90,19 +90,25 @@ static int begin(struct woq_moments *m, enum woq_moment_kind kind, const struct 
     return m->meta ? WOQ_OK : woq_fail_nomem(err, 64);
 }
 
-/* `which`: "activation", or that of the float path. */
-static int check_finite(const struct woq_frame *f, const char *which, const float *x,
-                        size_t n_tokens, size_t n, struct woq_error *err)
+int woq_acts_check(int64_t block, const char *group, enum woq_acts_path path, const float *x,
+                   size_t n_tokens, size_t n, struct woq_error *err)
 {
     if (woq_kernels()->all_finite_f32(x, n_tokens * n))
         return WOQ_OK;
     for (size_t i = 0; i < n_tokens * n; i++)
         if (!isfinite(x[i]))
             return woq_fail(err, WOQ_EDATA, "the model or the text before this block is broken",
-                            "%s of block %lld, group '%s' is %g at token %zu, channel %zu", which,
-                            (long long)woq_json_get_int(f->meta, "block", -1),
-                            woq_json_get_str(f->meta, "group"), (double)x[i], i / n, i % n);
+                            "%s of block %lld, group '%s' is %g at token %zu, channel %zu",
+                            path == WOQ_ACTS_FLOAT ? "float-path activation" : "activation",
+                            (long long)block, group, (double)x[i], i / n, i % n);
     return WOQ_OK;
+}
+
+static int check_rows(const struct woq_moments *m, enum woq_acts_path path, const float *x,
+                      size_t n_tokens, struct woq_error *err)
+{
+    return woq_acts_check(woq_json_get_int(m->meta, "block", -1),
+                          woq_json_get_str(m->meta, "group"), path, x, n_tokens, m->n, err);
 }
 
 enum { TILE = 256 };
@@ -125,8 +131,8 @@ static void cross_tile(void *ctx, size_t item, int thread)
 }
 
 /* d += (x_float - x)^T x, in tiles that do not depend on threads. */
-static int add_cross(struct woq_moments *m, const struct woq_frame *acts, const struct woq_array *a,
-                     const float *x, struct woq_error *err)
+static int add_cross(struct woq_moments *m, const struct woq_array *a, const float *x,
+                     struct woq_error *err)
 {
     const size_t n_tokens = (size_t)a->shape[0];
     struct cross k = { m->d.data, NULL, x, m->n, n_tokens, (m->n + TILE - 1) / TILE };
@@ -136,7 +142,7 @@ static int add_cross(struct woq_moments *m, const struct woq_frame *acts, const 
     if (!e)
         return WOQ_ENOMEM;
     woq_to_f32(e, a->data, a->dtype, a->n_elem);
-    rc = check_finite(acts, "float-path activation", e, n_tokens, m->n, err);
+    rc = check_rows(m, WOQ_ACTS_FLOAT, e, n_tokens, err);
     if (rc)
         return rc;
     woq_kernels()->axpy_f32(e, x, a->n_elem, -1);
@@ -220,9 +226,9 @@ int woq_moments_take(struct woq_moments *m, enum woq_moment_kind kind, const str
         return rc;
     if (!woq_json_u64(woq_json_get(acts->meta, "token0"), &token0))
         return woq_fail(err, WOQ_EDATA, NULL, "acts frame without 'token0'");
-    if ((rc = check_finite(acts, "activation", x, (size_t)a->shape[0], m->n, err)) ||
+    if ((rc = check_rows(m, WOQ_ACTS_QUANTIZED, x, (size_t)a->shape[0], err)) ||
         (rc = add_span(m, token0, token0 + a->shape[0], err)) ||
-        (xf && (rc = add_cross(m, acts, xf, x, err))))
+        (xf && (rc = add_cross(m, xf, x, err))))
         return rc;
     if (kind == WOQ_MOMENT_HESS)
         woq_hessian_add(m->h.data, m->n, x, (size_t)a->shape[0]);

@@ -5,7 +5,7 @@
  * the group quantized, in which case the rest of the forward runs on what came back. Each linear
  * runs once. Memory: tokens x hidden x 4 bytes, one block as f32 and as it came or as it came back,
  * and 200 MiB for chunks, the tokenizer and spill_bytes (decoder.h: what else must be kept of all
- * tokens goes through a temporary file). */
+ * tokens goes through a temporary file); with the float path, as many activations again. */
 #ifndef WOQ_CALIB_H
 #define WOQ_CALIB_H
 #include <woq/coproc.h>
@@ -27,6 +27,7 @@ struct woq_calib_opts {
     enum woq_calib_emit emit;  /* NONE: the forward only */
     bool block_unit;           /* a whole block at once, not group by group */
     bool float_inputs;         /* the forward keeps the float weights (open loop) */
+    bool both;                 /* walk the float path beside: x_float and d (moments.h) */
     enum woq_dtype acts_dtype; /* f32 or bf16 on the wire */
     size_t spill_bytes;        /* of activations that wait, in memory; more goes to a file */
     const char *state;         /* file that a run continues from, or NULL */

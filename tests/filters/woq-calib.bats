@@ -188,6 +188,25 @@ fails() { # STATUS TEXT OPTION...: woq-calib fails so, and its output has no TAI
     MODEL=bad.wts fails 1 "model.layers.1.mlp.up_proj.weight" --through "$GPTQ"
     MODEL=bad.wts fails 1 "NaN" --emit hess
 }
+@test "activations that are not finite: which block, which group" {
+    # Weights of 3e38 are finite, what they make of their inputs is not.
+    cp -r "$TINY" bad
+    chmod -R u+w bad
+    header=$(od -A n -t u8 -N 8 bad/model.safetensors)
+    at=$(head -c $((header + 8)) bad/model.safetensors | tail -c +9 |
+        grep -ao '"model.layers.1.mlp.up_proj.weight":{[^}]*' | sed 's/.*data_offsets":\[\([0-9]*\),.*/\1/')
+    for i in {1..32}; do printf '\x00\x00\x60\x7f'; done |
+        dd of=bad/model.safetensors bs=1 conv=notrunc status=none seek=$((header + 8 + at))
+    woq-extract bad >bad.wts
+    for o in '--emit acts' '--emit hess' '--emit stat' '--unit block --emit hess' \
+        '--unit block --emit stat --through cat' '--emit acts --through cat' '--targets both --emit hess --through cat' \
+        '--targets both --emit acts --through cat'; do
+        # shellcheck disable=SC2086
+        MODEL=bad.wts fails 1 "activation of block 1, group 'down' is " $o
+    done
+    MODEL=bad.wts fails 1 'block 1: an activation became NaN or infinite' --emit none --acts-to a
+    MODEL=bad.wts fails 1 'block 1: an activation became NaN or infinite' --unit block --emit acts
+}
 @test "samples: none, unequal, tokens that the model does not know" {
     woq-gen '@TOKN{"sample":0};ids:u32:1,2,3' '@TOKN{"sample":1};ids:u32:1,2' >t.wts
     fails 1 'sample 1 has 2 tokens, want 3'
@@ -352,7 +371,7 @@ fails_from() { # STATUS TEXT OPTION...: as fails, without --tokens
     woq-head --no-history -n 0 acts.0 >few
     fails_from 1 "'few' holds activations of 0 tokens, want 240" --acts-from few
     woq-join --no-history acts.0 acts.0 >many
-    fails_from 1 '240 activations from token 0 on, want at most 0 from token 240 on' --acts-from many
+    fails_from 1 '240 activations behind 240, want 240 in all' --acts-from many
 }
 @test "--acts-to: only when all went well" {
     fails 1 'ended with status 5' --acts-to a --through 'cat; exit 5'
@@ -491,12 +510,91 @@ fails_from() { # STATUS TEXT OPTION...: as fails, without --tokens
     woq-gen '@LOOP{"block":0,"group":"qkv"}' >other.wts
     fails 1 'returned LOOP {"block":0,"group":"qkv"}, want {"block":0,"group":"block"}' --unit block --through "$O"
 }
+# d h FILE: the arrays of its hess frames as text
+sums() { woq-cat --no-head --match '*' "$2" | sed 's/^hess //' | grep "/$1 f32"; }
+@test "--targets both: acts carry x_float, what the float model has there" {
+    # A quantizer that does not look at d: the result is that of the plain loop.
+    RTN='woq-hessian --no-history | woq-rtn --no-history --bits 3 --group-size 16'
+    # The float path is what the plain model has, whatever comes back.
+    calib --emit acts m.wts | woq-cat --no-head | sed 's/^acts //' | grep '/x f32' >want
+    calib --targets both --through "tee seen | $RTN" m.wts >q.wts
+    woq-cat --no-head seen | sed 's/^acts //' | grep '/x_float f32' | sed 's/x_float/x/' | cmp - want
+    # The quantized path is that of the plain loop, and so is the result.
+    calib --through "tee plain | $RTN" m.wts | cmp - q.wts
+    cmp <(woq-cat --no-head seen | grep '/x f32') <(woq-cat --no-head plain | grep '/x f32')
+    run ! cmp -s <(woq-cat --no-head seen | sed 's/^acts //' | grep '/x f32') want
+    calib --targets both --acts-dtype bf16 --through "tee seen | $RTN" m.wts >/dev/null
+    woq-ls --json seen | grep -q '"name":"x_float","dtype":"bf16"'
+}
+@test "--targets both: --emit hess is --emit acts with woq-hessian behind, d and all" {
+    calib --targets both --through "woq-hessian --no-history | tee a | woq-gptq --no-history --bits 3" m.wts >qa.wts
+    calib --targets both --emit hess --through "tee b | woq-gptq --no-history --bits 3" m.wts >qb.wts
+    cmp qa.wts qb.wts
+    cmp <(woq-cat --no-head a) <(woq-cat --no-head b)
+    [ "$(sums d b | wc -l)" -eq 8 ]
+    # Nothing is quantized before the first group: no error there, but later.
+    sums d b | sed -n 1p | tr ' ' '\n' | tail -n +4 | awk '$1 != 0 { exit 1 }'
+    sums d b | sed -n 2p | tr ' ' '\n' | tail -n +4 | awk '$1 != 0 { n++ } END { exit n < 900 }'
+    WOQ_THREADS=1 calib --targets both --emit hess --through "tee c | woq-gptq --no-history --bits 3" m.wts | cmp - qb.wts
+    cmp b c
+    # Through a temporary file, or not.
+    calib --targets both --spill 0 --emit hess --through "tee c | woq-gptq --no-history --bits 3" m.wts | cmp - qb.wts
+    cmp b c
+}
+@test "--targets both --unit block: the float path beside the whole block" {
+    G='woq-rtn --no-history --bits 3 --group-size 16'
+    calib --unit block --emit hess --through "tee plain | $G" m.wts >want.wts
+    calib --unit block --targets both --emit hess --acts-to a --through "tee seen | $G" m.wts | cmp - want.wts
+    [ "$(sums d seen | wc -l)" -eq 8 ]
+    cmp <(sums h seen) <(sums h plain)
+    # The first block has the same inputs on both paths, and is described before it changes.
+    sums d seen | head -n 4 | tr ' ' '\n' | grep -v / | grep -v f32 | awk '$1 != 0 { exit 1 }'
+    sums d seen | sed -n 5p | tr ' ' '\n' | tail -n +4 | awk '$1 != 0 { n++ } END { exit n < 900 }'
+    # acts: four arrays, y of a block is x of the next on the float path.
+    calib --unit block --targets both --through "tee seen | woq-rtn --no-history --bits 3" m.wts >/dev/null
+    rows() { woq-cat --no-head seen | sed 's/^acts //' | grep "/$1 f32" | cut -d ' ' -f 3-; }
+    cmp <(rows y_float | sed -n 1p) <(rows x_float | sed -n 2p)
+    cmp <(rows x | sed -n 1p) <(rows x_float | sed -n 1p)
+    run ! cmp -s <(rows x | sed -n 2p) <(rows x_float | sed -n 2p)
+    [ "$(rows y | wc -l)" -eq 2 ]
+    # More samples than go through at a time.
+    tokens 140 40 7 >t.wts
+    calib --targets both --unit block --emit hess --through 'tee one | woq-rtn --no-history --bits 3' m.wts >q.wts
+    WOQ_THREADS=1 calib --targets both --unit block --emit hess --spill 0 --through 'tee two | woq-rtn --no-history --bits 3' m.wts | cmp - q.wts
+    cmp one two
+}
+@test "--targets both: part after part, and resumed" {
+    parts
+    D='woq-hessian --no-history | tee -a seen | woq-rtn --no-history --bits 3 --group-size 16'
+    calib --targets both --through "${D/-a seen/whole}" --acts-to want.acts m.wts >want.wts
+    calib --targets both --emit none --acts-to acts.0 stem.wts >/dev/null
+    from acts.0 --targets both --acts-to acts.1 --through "${D/-a seen/s0}" b.0.wts >q.0.wts
+    from acts.1 --targets both --acts-to acts.2 --through "${D/-a seen/s1}" b.1.wts >q.1.wts
+    woq-join --no-history q.0.wts q.1.wts | cmp - want.wts
+    cmp acts.2 want.acts
+    cmp <(sums d whole) <(sums d s0; sums d s1)
+    woq-ls --json acts.1 | grep -q '"name":"x_float"'
+    # Only the quantized path of such a file is wanted.
+    from acts.0 --acts-to plain.1 --through "${D/| tee -a seen/}" b.0.wts | cmp - q.0.wts
+    run ! bash -c 'woq-ls --json plain.1 | grep x_float'
+    fails_from 1 'the activations lack the float path' --acts-from plain.1 --targets both
+    # With quantized weights there is no float path.
+    MODEL=q.0.wts fails_from 1 "--targets both needs float weights: 'model.layers.0.self_attn.q_proj.weight' is quantized" \
+        --acts-from acts.0 --targets both --emit none --acts-to no
+    # Resumed.
+    run -1 bash -c "woq-calib -q --no-history --tokens t.wts --targets both --state s --through '${D/| tee -a seen/}' <(head -c 60000 m.wts) >/dev/null; exit 1"
+    [ -e s.0.wts ] && [ ! -e s.1.wts ]
+    calib --targets both --state s --through "${D/| tee -a seen/}" m.wts | cmp - want.wts
+    fails 1 "state 's' is of another run" --state s --through "${D/| tee -a seen/}"
+}
 @test "usage" {
     for o in '' '--tokens t.wts --text x' '--tokens t.wts --emit best' '--tokens t.wts --inputs some' \
         '--tokens t.wts --acts-dtype f16' '--tokens t.wts --state s' '--tokens t.wts -n 0' \
         '--tokens t.wts --seqlen 1' '--tokens t.wts --token0 -1' '--tokens t.wts --unit model' \
         '--tokens t.wts --acts-from t.wts' '--text t.wts --acts-from t.wts' '--acts-from t.wts --token0 1' \
-        '--tokens t.wts --emit none' '--tokens t.wts --token0 9007199254740993' '--tokens t.wts m.wts more'; do
+        '--tokens t.wts --emit none' '--tokens t.wts --targets both' '--tokens t.wts --targets float' \
+        '--tokens t.wts --targets both --inputs float --through cat' '--tokens t.wts --targets both --emit stat --through cat' \
+        '--tokens t.wts --token0 9007199254740993' '--tokens t.wts m.wts more'; do
         echo "$o"
         # shellcheck disable=SC2086
         run -2 bash -c "woq-calib $o <m.wts >out.wts"

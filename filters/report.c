@@ -83,7 +83,9 @@ static void print_stage(const struct woq_estimate *e, const struct woq_estimate_
 static int print(const struct woq_compose *c, const struct woq_estimate *e, struct woq_error *err)
 {
     const double threads = woq_compose_number(c, "threads", 0);
-    struct woq_estimate_run run = { 0 };
+    const char *targets = woq_compose_value(c, "targets");
+    struct woq_estimate_run run = { .refit = woq_compose_number(c, "refit", 0) > 0,
+                                    .both = targets && strcmp(targets, "both") == 0 };
     const int rc = calibration_tokens(c, &run.n_tokens, err);
 
     if (rc)

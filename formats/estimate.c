@@ -119,9 +119,12 @@ uint64_t woq_estimate_memory(const struct woq_estimate *e, const struct woq_esti
     if (strcmp(program, "woq-calib") == 0)
         return run->n_tokens * e->hidden * 4 + held + ((uint64_t)200 << 20);
     if (strcmp(program, "woq-hessian") == 0) /* its sum, the same going out, a chunk coming in */
-        return 8 * n * n + CHUNK_TOKENS * n * 4 + e->linear_f32_bytes + program_bytes;
+        return (run->both ? 16U : 8U) * n * n + CHUNK_TOKENS * n * 4 + e->linear_f32_bytes +
+               program_bytes;
     if (strcmp(program, "woq-gptq") == 0)
-        return 24 * n * n + e->linear_f32_bytes / 4 * 9 +
-               run->n_threads * 4 * (10 * n + 16 * run->block_size) + program_bytes;
+        return (24 + (run->refit ? 4U : 0U) + (run->both ? 8U : 0U)) * n * n +
+               e->linear_f32_bytes / 4 * (run->both ? 13U : 9U) +
+               run->n_threads * ((run->refit ? 280U : 40U) * n + 64 * run->block_size) +
+               program_bytes;
     return strncmp(program, "woq-", 4) == 0 ? 2 * e->largest_f32_bytes + program_bytes : 0;
 }

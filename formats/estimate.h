@@ -19,6 +19,7 @@ struct woq_estimate {
 struct woq_estimate_run {
     uint64_t n_tokens; /* of calibration */
     uint64_t n_threads, block_size;
+    bool refit, both; /* woq-gptq --refit, woq-calib --targets both */
 };
 
 /* `options` is a JSON object of scheme keys (bits, group_size, sym ...); rules are texts

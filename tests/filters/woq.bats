@@ -230,3 +230,26 @@ gptq() { woq quantize m out --method gptq --format gptq --quiet "${LAYERS[@]}" "
         run ! grep -E -e "^ .*--$option( |\$)" <<<"$output"
     done
 }
+@test "gptq: codes go into GGUF as they were chosen" {
+    calibrated
+    for grid in sym asym; do
+        for to in "gguf $grid.gguf" "gptq $grid"; do
+            # shellcheck disable=SC2086
+            woq quantize m ${to#* } --method gptq --format ${to% *} --text "b o'ok.txt" "${SAMPLES[@]}" --quiet \
+                --bits 4 --group-size 32 --$grid --act-order --static-groups --scale-dtype f16
+        done
+        woq-extract $grid | woq-dequant >$grid.wts
+    done
+    # Q4_0 is the grid itself; Q4_1 keeps a minimum of 16 bits in place of the zero point.
+    woq-extract sym.gguf | woq-dequant | woq-diff --tol 0 sym.wts -
+    woq-extract asym.gguf | woq-dequant | woq-diff --tol 0.0005 asym.wts -
+    [ "$(woq-extract --list sym.gguf | grep -c ' Q4_0 ')" -eq 14 ]
+    [ "$(woq-extract --list asym.gguf | grep -c ' Q4_1 ')" -eq 14 ]
+}
+@test "gptq: --dry-run counts what --refit takes" {
+    calibrated
+    plain=$(gptq --text "b o'ok.txt" --dry-run --threads 64 | sed -n 's/.*woq-gptq  *at most \([0-9]*\) MB/\1/p')
+    refit=$(gptq --text "b o'ok.txt" --dry-run --threads 64 --refit 3 | sed -n 's/.*woq-gptq  *at most \([0-9]*\) MB/\1/p')
+    echo "$plain $refit"
+    [ "$refit" -gt "$plain" ]
+}

@@ -124,7 +124,6 @@ static int score(struct woq_filter *w, const struct woq_frames *model, struct wo
 
 static int run(struct woq_filter *w, struct woq_json **result)
 {
-    const struct woq_reader_opts limits = { .max_frame_bytes = woq_filter_max_frame(w) };
     const struct woq_frames model = { woq_reader_name(w->in), next_model, w };
     const struct woq_generate_opts g = { prompt, (size_t)generate, w->progress };
     struct woq_reader *r = NULL;
@@ -132,7 +131,7 @@ static int run(struct woq_filter *w, struct woq_json **result)
 
     if (generate)
         return woq_generate(&g, &model, result, &w->err);
-    if (reference && (rc = woq_reader_open(&r, reference, &limits, &w->err)) < 0)
+    if (reference && (rc = woq_filter_input(w, reference, NULL, &r)) < 0)
         return rc;
     rc = score(w, &model, r, result);
     woq_reader_close(r);

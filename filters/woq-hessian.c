@@ -60,8 +60,7 @@ static int open_parts(struct work *k, struct woq_filter *w)
     if (!k->parts)
         return woq_fail_nomem(&w->err, merge.n);
     for (size_t i = 0; i < merge.n; i++) {
-        const struct woq_reader_opts o = { .max_frame_bytes = woq_filter_max_frame(w) };
-        const int rc = woq_reader_open(&k->parts[i], merge.items[i], &o, &w->err);
+        const int rc = woq_filter_input(w, merge.items[i], NULL, &k->parts[i]);
 
         if (rc < 0)
             return rc;

@@ -154,6 +154,18 @@ static void parse(struct woq_filter *w, int argc, char **argv)
     woq_opt_record(tables, n, seen, &w->args);
 }
 
+static void trace_frame(const struct woq_filter *w, const char *arrow, const struct woq_frame *f)
+{
+    if (trace)
+        fprintf(stderr, "%s: %s %llu %s %s\n", w->prog->name, arrow, (unsigned long long)f->seq,
+                f->type, woq_frame_name(f));
+}
+
+static void trace_in(const void *w, const struct woq_frame *f)
+{
+    trace_frame(w, "<-", f);
+}
+
 int woq_filter_input(struct woq_filter *w, const char *spec, const struct woq_reader_opts *opts,
                      struct woq_reader **r)
 {
@@ -162,6 +174,10 @@ int woq_filter_input(struct woq_filter *w, const char *spec, const struct woq_re
     if (opts)
         o = *opts;
     o.max_frame_bytes = max_frame;
+    if (trace) {
+        o.on_frame = trace_in;
+        o.ctx = w;
+    }
     if (strcmp(spec, "-") == 0 && isatty(STDIN_FILENO) == 1)
         return woq_fail(&w->err, WOQ_EUSAGE,
                         "pipe a stream in, for example: woq-extract MODEL | ...",
@@ -223,13 +239,6 @@ void woq_filter_open(struct woq_filter *w, const struct woq_program *prog, int a
     if (!(prog->flags & (WOQ_SOURCE | WOQ_OPENS)))
         open_input(w);
     w->progress = woq_progress_open(prog->name, quiet ? "none" : progress, is_last(w));
-}
-
-static void trace_frame(const struct woq_filter *w, const char *arrow, const struct woq_frame *f)
-{
-    if (trace)
-        fprintf(stderr, "%s: %s %llu %s %s\n", w->prog->name, arrow, (unsigned long long)f->seq,
-                f->type, woq_frame_name(f));
 }
 
 /* HEAD of the output: what came in, with this program added to the history. */
@@ -302,11 +311,8 @@ int woq_filter_next(struct woq_filter *w, struct woq_frame **f)
     }
     wait_for_input(w);
     rc = woq_reader_next(w->in, f, &w->err);
-    if (rc == WOQ_ITEM) {
-        trace_frame(w, "<-", *f);
-        if (!(w->prog->flags & WOQ_SINK))
-            woq_progress_step(w->progress, woq_reader_bytes(w->in), woq_frame_name(*f));
-    }
+    if (rc == WOQ_ITEM && !(w->prog->flags & WOQ_SINK))
+        woq_progress_step(w->progress, woq_reader_bytes(w->in), woq_frame_name(*f));
     return rc;
 }
 

@@ -547,6 +547,8 @@ int woq_reader_next(struct woq_reader *r, struct woq_frame **f, struct woq_error
         return WOQ_OK;
     r->fold = woq_fold(r->fold, h.header_hash);
     r->payload_total += h.payload_bytes;
+    if (r->opts.on_frame)
+        r->opts.on_frame(r->opts.ctx, &r->frame);
     *f = &r->frame;
     return WOQ_ITEM;
 }

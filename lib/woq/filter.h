@@ -58,8 +58,8 @@ void woq_filter_open(struct woq_filter *w, const struct woq_program *prog, int a
 int woq_filter_next(struct woq_filter *w, struct woq_frame **f);
 int woq_filter_put(struct woq_filter *w, struct woq_frame *f);
 int woq_filter_put_zstd(struct woq_filter *w, struct woq_frame *f, int level);
-/* For WOQ_OPENS: a reader with --max-frame (opts may be NULL); a terminal is refused. The caller
- * closes it. */
+/* For WOQ_OPENS, and for a second stream: a reader with --max-frame (opts may be NULL) that shows
+ * its frames to WOQ_TRACE; a terminal is refused. The caller closes it. */
 int woq_filter_input(struct woq_filter *w, const char *spec, const struct woq_reader_opts *opts,
                      struct woq_reader **r);
 /* HEAD meta to edit before the first put (a source sets "model", "total"). Reads it if needed. */

@@ -18,6 +18,9 @@ struct woq_reader_opts {
     uint64_t max_frame_bytes; /* 0: WOQ_MAX_FRAME */
     bool keep_enc;            /* leave compressed payloads as they are (woq-ls, woq-fsck) */
     bool no_body_hash;        /* do not read payloads at all (woq-ls on a file) */
+    /* Sees each frame before the caller gets it; NULL for none. */
+    void (*on_frame)(const void *ctx, const struct woq_frame *f);
+    const void *ctx;
 };
 
 /* name: for messages ("<stdin>"). The fd is borrowed. A regular file is mapped, not copied. */

@@ -185,6 +185,13 @@ PY
     [[ ${stderr_lines[1]} == "woq-cast: -> "*" TENS w" ]]
     run -0 --separate-stderr bash -c 'woq-cast --to f16 <in.wts >out.wts'
     [ -z "$stderr" ]
+    # Programs that open their streams themselves, and second streams.
+    for f in woq-ls woq-cat woq-fsck "woq-join -" "woq-diff - in.wts"; do
+        WOQ_TRACE=1 through -0 "$f" in.wts
+        [ "$(grep -c "^${f%% *}: <- [123] " <<<"$stderr")" = "$([[ $f == woq-diff* ]] && echo 6 || echo 3)" ]
+    done
+    WOQ_TRACE=1 run -0 --separate-stderr bash -c 'woq-hessian --merge in.wts in.wts >out.wts'
+    [ "$(grep -c '^woq-hessian: <- ' <<<"$stderr")" = 6 ]
 }
 @test "WOQ_PROGRESS is --progress where that is not given" {
     for mode in auto plain json none; do WOQ_PROGRESS=$mode run -0 woq-ls in.wts; done

@@ -196,10 +196,30 @@ static int embed(struct woq_calib *c, const struct woq_frame *f)
     return rc == WOQ_OK ? start(c) : rc;
 }
 
+/* Frames before and after the blocks. */
+static int take_outside(struct woq_calib *c, struct woq_frame *f)
+{
+    const enum woq_role role = woq_role_from_name(woq_json_get_str(f->meta, "role"));
+    int rc = WOQ_OK;
+
+    if (woq_frame_is(f, "MODL"))
+        rc = read_config(c, f);
+    else if (role == WOQ_ROLE_EMBED)
+        rc = embed(c, f);
+    else if (role == WOQ_ROLE_FINAL_NORM)
+        rc = woq_calib_final_norm(c, f);
+    else if ((rc = woq_calib_is_head(c, f)) == WOQ_ITEM && (rc = woq_calib_head(c, f)) == WOQ_OK)
+        return WOQ_OK;
+    if (rc < 0)
+        return woq_filter_at(c->w, f);
+    rc = woq_filter_put(c->w, f);
+    woq_buf_release(&f->body); /* an embedding is large: a block does not inherit its room */
+    return rc;
+}
+
 int woq_calib_take(struct woq_calib *c, struct woq_frame *f)
 {
-    const char *role = woq_json_get_str(f->meta, "role");
-    int rc = WOQ_OK;
+    int rc;
 
     woq_calib_count(c, f);
     if (woq_frame_is(f, "BLKB"))
@@ -208,18 +228,8 @@ int woq_calib_take(struct woq_calib *c, struct woq_frame *f)
         return end_block(c, f);
     else if (c->in_block)
         rc = hold(c, f);
-    else {
-        if (woq_frame_is(f, "MODL"))
-            rc = read_config(c, f);
-        else if (role && strcmp(role, "embed") == 0)
-            rc = embed(c, f);
-        if (rc == WOQ_OK) {
-            rc = woq_filter_put(c->w, f);
-            woq_buf_release(
-                &f->body); /* an embedding is large: a block does not inherit its room */
-            return rc;
-        }
-    }
+    else
+        return take_outside(c, f);
     return rc < 0 ? woq_filter_at(c->w, f) : WOQ_OK;
 }
 
@@ -246,6 +256,7 @@ int woq_calib_close(struct woq_calib *c, int rc)
     woq_frame_release(&c->out);
     for (size_t i = 0; i < WOQ_CALIB_ARRAYS; i++)
         woq_buf_release(&c->narrow[i]);
+    woq_buf_release(&c->norm);
     woq_buf_release(&c->windows);
     woq_buf_release(&c->windows_float);
     woq_calib_float_close(c);

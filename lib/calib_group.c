@@ -45,7 +45,8 @@ struct woq_json *woq_calib_unit_meta(const struct woq_calib *c, const char *grou
 {
     struct woq_json *unit = woq_json_object();
 
-    woq_json_set_num(unit, "block", (double)c->block);
+    if (!c->at_head)
+        woq_json_set_num(unit, "block", (double)c->block);
     woq_json_set_str(unit, "group", group);
     return unit;
 }

@@ -53,6 +53,9 @@ struct woq_calib {
     struct woq_buf narrow[WOQ_CALIB_ARRAYS]; /* a chunk as bf16 */
     struct woq_buf windows, windows_float;   /* copies of some samples */
     struct woq_calib_state state;
+
+    struct woq_buf norm; /* the final one, f32 [hidden] */
+    bool has_norm, at_head;
 };
 
 /* Puts into the output and into the log of the block. */
@@ -88,6 +91,13 @@ enum woq_moment_kind woq_calib_moment_kind(const struct woq_calib *c);
 int woq_calib_send_sum(struct woq_calib *c, struct woq_moments *sum);
 /* Each weight at most once: looked at before frames are moved away. */
 int woq_calib_check_back(const struct woq_calib *c, const struct woq_frame *frames, size_t n);
+
+/* --- the head (calib_head.c) --- */
+/* WOQ_ITEM if this is a head whose scheme asks for a group of its own, or an error. */
+int woq_calib_is_head(struct woq_calib *c, const struct woq_frame *f);
+int woq_calib_final_norm(struct woq_calib *c, const struct woq_frame *f);
+/* The head, described and exchanged, into the output. */
+int woq_calib_head(struct woq_calib *c, struct woq_frame *head);
 
 /* --- the float path (calib_float.c): before the weights change --- */
 /* Samples [w, w + n) of c->xf through the block; what groups get is kept for float_rows. */

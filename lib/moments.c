@@ -6,6 +6,7 @@
 #include <woq/threads.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,20 +23,31 @@ bool woq_moments_match(const struct woq_moments *m, const struct woq_frame *f)
            woq_json_get_int(m->meta, "block", -1) == woq_json_get_int(f->meta, "block", -1);
 }
 
+/* "block 3, group 'down'", or "group 'lm_head'" beside the blocks. */
+static const char *place_of(char text[96], int64_t block, const char *group)
+{
+    if (block < 0)
+        snprintf(text, 96, "group '%s'", group ? group : "");
+    else
+        snprintf(text, 96, "block %lld, group '%s'", (long long)block, group ? group : "");
+    return text;
+}
+
 /* Tokens [from, to) join the list; a range that was counted before is refused. */
 static int add_span(struct woq_moments *m, uint64_t from, uint64_t to, struct woq_error *err)
 {
     struct woq_span *grown;
     size_t i = 0;
+    char text[96];
 
     while (i < m->n_spans && m->spans[i].to <= from)
         i++;
     if (i < m->n_spans && m->spans[i].from < to)
         return woq_fail(err, WOQ_EDATA, "merge sums of different samples only",
-                        "tokens %llu to %llu of block %lld, group '%s' were counted before",
-                        (unsigned long long)from, (unsigned long long)to,
-                        (long long)woq_json_get_int(m->meta, "block", -1),
-                        woq_json_get_str(m->meta, "group"));
+                        "tokens %llu to %llu of %s were counted before", (unsigned long long)from,
+                        (unsigned long long)to,
+                        place_of(text, woq_json_get_int(m->meta, "block", -1),
+                                 woq_json_get_str(m->meta, "group")));
     if (i < m->n_spans && m->spans[i].from == to) { /* one range with the span behind */
         to = m->spans[i].to;
         memmove(m->spans + i, m->spans + i + 1, (--m->n_spans - i) * sizeof *m->spans);
@@ -93,14 +105,16 @@ static int begin(struct woq_moments *m, enum woq_moment_kind kind, const struct 
 int woq_acts_check(int64_t block, const char *group, enum woq_acts_path path, const float *x,
                    size_t n_tokens, size_t n, struct woq_error *err)
 {
+    char text[96];
+
     if (woq_kernels()->all_finite_f32(x, n_tokens * n))
         return WOQ_OK;
     for (size_t i = 0; i < n_tokens * n; i++)
         if (!isfinite(x[i]))
             return woq_fail(err, WOQ_EDATA, "the model or the text before this block is broken",
-                            "%s of block %lld, group '%s' is %g at token %zu, channel %zu",
+                            "%s of %s is %g at token %zu, channel %zu",
                             path == WOQ_ACTS_FLOAT ? "float-path activation" : "activation",
-                            (long long)block, group, (double)x[i], i / n, i % n);
+                            place_of(text, block, group), (double)x[i], i / n, i % n);
     return WOQ_OK;
 }
 
@@ -283,7 +297,7 @@ static int check_d(const struct woq_moments *m, const struct woq_array *h,
 int woq_moments_merge(struct woq_moments *m, const struct woq_frame *hess, struct woq_error *err)
 {
     const struct woq_array *h = NULL, *count = NULL, *d = woq_frame_array(hess, "d");
-    const char *group = woq_json_get_str(hess->meta, "group");
+    char text[96];
     int rc = woq_frame_want(hess, "h", WOQ_F32, 2, &h, err);
 
     if (rc || (rc = woq_frame_want(hess, "n_tokens", WOQ_U64, 1, &count, err)))
@@ -295,8 +309,9 @@ int woq_moments_merge(struct woq_moments *m, const struct woq_frame *hess, struc
         return rc;
     if (h->shape[0] != m->n || !woq_moments_match(m, hess))
         return woq_fail(err, WOQ_EDATA, "merge files of one model, made with the same options",
-                        "partial sums do not match: block %lld, group '%s', width %llu",
-                        (long long)woq_json_get_int(hess->meta, "block", -1), group ? group : "",
+                        "partial sums do not match: %s, width %llu",
+                        place_of(text, woq_json_get_int(hess->meta, "block", -1),
+                                 woq_json_get_str(hess->meta, "group")),
                         (unsigned long long)h->shape[0]);
     if ((rc = woq_hessian_check(h->data, m->n, err)) || (rc = check_d(m, h, d, err)) ||
         (rc = merge_spans(m, hess, *(const uint64_t *)count->data, err)))

@@ -29,7 +29,8 @@ struct woq_moments {       /* zeroed = empty */
     struct woq_buf x, error;                /* a chunk in f32; x_float - x of it */
 };
 
-/* Are these rows x [n_tokens][n] finite? Names block, group, token and channel if not. */
+/* Are these rows x [n_tokens][n] finite? Names block (-1: beside the blocks), group, token and
+ * channel if not. */
 enum woq_acts_path { WOQ_ACTS_QUANTIZED, WOQ_ACTS_FLOAT };
 int woq_acts_check(int64_t block, const char *group, enum woq_acts_path path, const float *x,
                    size_t n_tokens, size_t n, struct woq_error *err);

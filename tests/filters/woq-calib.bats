@@ -587,6 +587,107 @@ sums() { woq-cat --no-head --match '*' "$2" | sed 's/^hess //' | grep "/$1 f32";
     calib --targets both --state s --through "${D/| tee -a seen/}" m.wts | cmp - want.wts
     fails 1 "state 's' is of another run" --state s --through "${D/| tee -a seen/}"
 }
+head_model() { # a model whose head is to be quantized
+    woq-scheme --no-history --set 'lm_head* bits=4 group_size=16' m.wts >scheme.wts
+    mv scheme.wts m.wts
+}
+@test "the head is a last group where its scheme asks for it" {
+    calib --through "$GPTQ" m.wts >plain.wts
+    [ "$(qten plain.wts | wc -l)" -eq 14 ]
+    head_model
+    calib --through "tee seen | $GPTQ" m.wts >q.wts
+    [ "$(qten q.wts | wc -l)" -eq 15 ]
+    cmp <(qten q.wts | head -n 14) <(qten plain.wts)
+    woq-ls --json q.wts | tail -n 1 | grep '"type":"QTEN".*"name":"lm_head.weight".*"bits":4'
+    woq-ls --json seen | tail -n 1 | grep -F '"meta":{"group":"lm_head"}'
+    woq-ls --json seen | grep '"type":"acts"' | tail -n 1 | grep -F '"meta":{"group":"lm_head","of":"lm_head.weight","token0":0}'
+    # A scheme that says float, or a command that changes nothing.
+    woq-scheme --no-history --set 'lm_head* float' m.wts >float.wts
+    calib --through "$GPTQ" float.wts | qten /dev/stdin | cmp - <(qten plain.wts)
+    calib --through cat m.wts | cmp - m.wts
+    # The unit does not matter, what is emitted neither.
+    calib --emit hess --unit block --through 'woq-gptq --no-history --bits 3 --group-size 16' m.wts >block.wts
+    [ "$(qten block.wts | wc -l)" -eq 15 ]
+    calib --emit hess --through "tee b | woq-gptq --no-history --bits 3 --group-size 16" m.wts |
+        woq-cat --no-head | grep -v '^note' | cmp - <(woq-cat --no-head q.wts | grep -v '^note')
+    calib --emit none --through 'woq-rtn --no-history --bits 3 --group-size 16' m.wts | qten /dev/stdin | tail -n 1 |
+        cmp - <(woq-rtn --no-history m.wts | qten /dev/stdin | tail -n 1)
+    WOQ_THREADS=1 calib --through "tee seen | $GPTQ" m.wts | cmp - q.wts
+}
+@test "the inputs of the head are the activations behind the final norm" {
+    head_model
+    tokens 3 1000 7 >t.wts # more than a chunk
+    calib --emit hess --acts-to a m.wts >h.wts
+    calib --emit acts m.wts | woq-hessian --no-history | cmp - h.wts
+    calib --emit stat m.wts | cmp - <(calib m.wts | woq-stats --no-history)
+    [ "$(types h.wts)" = "BLKB2 BLKE2 MODL1 TENS21 hess9 " ]
+    woq-ls h.wts | tail -n 2 | awk '{ print $3, $4 }' | cmp - <(printf 'hess lm_head.weight\nTENS lm_head.weight\n')
+    # An RMS norm with weight g: the sum of squares of a row is hidden times g^2.
+    woq-cat --no-head a | sed 's/^.* f32 //' | tr ' ' '\n' | grep -v '^$' >x
+    woq-cat --no-head --match model.norm.weight m.wts | cut -d ' ' -f 3- | tr ' ' '\n' >g
+    paste -sd ' ' g >g1
+    awk 'NR == FNR { n = split($0, g, " "); next }
+        { v[(FNR - 1) % n + 1] = $1 }
+        (FNR % n) == 0 { s = 0; for (i = 1; i <= n; i++) s += v[i] * v[i]; r = 1 / sqrt(s / n + 1e-5)
+            y = v[1] * r * g[1]; h += y * y }
+        END { print h }' g1 x >want
+    woq-cat --no-head --match lm_head.weight h.wts | head -n 1 | cut -d ' ' -f 4 >got
+    paste want got
+    awk 'NR == FNR { w = $1; next } { e = ($1 - w) / w; exit !(e < 1e-3 && e > -1e-3) }' want got
+    # The float path.
+    calib --targets both --emit hess --through "tee seen | $GPTQ" m.wts >/dev/null
+    [ "$(woq-cat --no-head --match lm_head.weight seen | grep -c /d)" -eq 1 ]
+}
+@test "the head: part after part, and resumed" {
+    head_model
+    parts
+    calib --through "$GPTQ" m.wts >want.wts
+    calib --emit none --acts-to acts.0 stem.wts >/dev/null
+    from acts.0 --acts-to acts.1 --through "$GPTQ" b.0.wts >q.0.wts
+    from acts.1 --acts-to acts.2 --through "$GPTQ" b.1.wts >q.1.wts
+    woq-join --no-history q.0.wts q.1.wts | cmp - want.wts
+    calib --state s --through "$GPTQ" m.wts | cmp - want.wts
+    woq-calib --no-history --tokens t.wts --state s --through "$GPTQ" m.wts 2>note | cmp - want.wts
+    grep "going on after block 1, from 's'" note
+    # Dies at the head; the blocks are kept.
+    rm -f s s.*
+    run -1 bash -c "woq-calib -q --no-history --tokens t.wts --state s --through '$GPTQ' <(head -c 95000 m.wts) >/dev/null; exit 1"
+    [ -e s.1.wts ]
+    calib --state s --through "$GPTQ" m.wts | cmp - want.wts
+}
+@test "the head: tied, too early, returned wrongly" {
+    head_model
+    H='{"role":"head","quant":{"bits":4}}'
+    woq-extract "$TINY" | woq-cat --file config.json | sed 's/"tie_word_embeddings": *false/"tie_word_embeddings": true/' >config.json
+    grep -q '"tie_word_embeddings": true' config.json
+    E='model.embed_tokens.weight{"role":"embed"}:f32[96,32]:rand=1'
+    woq-gen --no-history --modl config.json "$E" "lm_head.weight$H:f32[96,32]:rand=2" >tied.wts
+    MODEL=tied.wts fails 1 "'lm_head.weight' is to be quantized, but config.json ties it to the embedding" --emit hess
+    calib --emit none --acts-to a tied.wts | cmp - tied.wts
+    sed -i 's/"tie_word_embeddings": true/"tie_word_embeddings": false/' config.json
+    woq-gen --no-history --modl config.json "$E" "lm_head.weight$H:f32[96,32]:rand=2" >early.wts
+    MODEL=early.wts fails 1 "the head 'lm_head.weight' comes after 0 of 2 blocks" --emit hess
+    calib --emit none --acts-to acts.2 m.wts >/dev/null
+    MODEL=early.wts fails_from 1 "the head 'lm_head.weight' comes before the final norm" --acts-from acts.2 --emit hess
+    N='model.norm.weight{"role":"norm"}:f32[32]:rand=3'
+    woq-gen --no-history --modl config.json "$N" "lm_head.weight$H:f32[96,32]:rand=2" >head.wts
+    from acts.2 --emit hess head.wts | woq-gptq --no-history --bits 3 >q.wts
+    from acts.2 --emit hess --through 'woq-gptq --no-history --bits 3' head.wts | cmp - q.wts
+    woq-gen --no-history --modl config.json "$N" "$N" >twice.wts
+    MODEL=twice.wts fails_from 1 "'model.norm.weight' comes twice" --acts-from acts.2
+    woq-gen --no-history --modl config.json "${N/\[32\]/[16]}" >small.wts
+    MODEL=small.wts fails_from 1 "config.json says [32]" --acts-from acts.2
+    woq-gen --no-history --modl config.json "$N" 'lm_head.weight{"role":"head","quant":{"bits":9}}:f32[96,32]:rand=2' >bad.wts
+    MODEL=bad.wts fails_from 1 'bits' --acts-from acts.2
+    O='cat other.wts; cat >/dev/null'
+    back() { woq-gen "${@:2}" '@LOOP{"group":"lm_head"}' >other.wts && MODEL=head.wts fails_from 1 "$1" --acts-from acts.2 --through "$O"; }
+    W='lm_head.weight:f32[96,32]:rand=2'
+    back "returned 0 weights of group 'lm_head', want 1"
+    back "returned TENS 'lm_head.weight', which is not awaited in group 'lm_head'" "$W" "$W"
+    back "returned TENS 'w', which is not awaited in group 'lm_head'" w:f32:1
+    back "returned 95 x 32, want 96 x 32" "${W/96/95}"
+    MODEL=head.wts fails_from 1 "'cat; exit 5' ended with status 5" --acts-from acts.2 --through 'cat; exit 5'
+}
 @test "usage" {
     for o in '' '--tokens t.wts --text x' '--tokens t.wts --emit best' '--tokens t.wts --inputs some' \
         '--tokens t.wts --acts-dtype f16' '--tokens t.wts --state s' '--tokens t.wts -n 0' \

@@ -2,8 +2,8 @@
  * with random weights, ctx 512, all windows through 30 blocks and the head, as woq-eval runs it.
  *
  * The peak is the best sgemm of the same run: n threads with one single-threaded sgemm each, and
- * OpenBLAS with its own threads; the better one counts. Prints a line each. Usage: eval [WINDOWS]
- */
+ * OpenBLAS with its own threads; the better one counts. Prints a line each. Usage: eval [WINDOWS],
+ * or eval peak: that figure only, for scripts. */
 #include <woq/decoder.h>
 #include <woq/kernels.h>
 #include <woq/linalg.h>
@@ -91,8 +91,9 @@ static double measure_peak(void)
     woq_blas_set_threads((int)n);
     own = best_of(&p, 1);
     woq_blas_set_threads(1);
-    printf("sgemm %d^3  %7.1f GFLOP/s, one thread per call; %.1f, threads of OpenBLAS (%s, %zu)\n",
-           SIDE, each, own, woq_blas_core(), n);
+    fprintf(stderr,
+            "sgemm %d^3  %7.1f GFLOP/s, one thread per call; %.1f, threads of OpenBLAS (%s, %zu)\n",
+            SIDE, each, own, woq_blas_core(), n);
     free(mem);
     return each > own ? each : own;
 }
@@ -180,6 +181,10 @@ int main(int argc, char **argv)
     double blocks, head, peak, again;
     uint64_t t0, t1, t2;
 
+    if (argc > 1 && strcmp(argv[1], "peak") == 0) {
+        printf("%.1f\n", measure_peak());
+        return 0;
+    }
     prepare(&b);
     blocks = woq_forward_flops(&b.c, b.n_windows, CTX, 0, 0);
     head = woq_forward_flops(&b.c, 0, 0, b.n_rows, VOCAB);

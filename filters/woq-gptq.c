@@ -7,7 +7,7 @@
 #include <woq/quantizer.h>
 
 static long bits = 4, group_size = 32, block_size = 128, refit;
-static bool sym, asym, full_range, act_order, static_groups, gar, mse, keep_hess;
+static bool sym, asym, full_range, act_order, static_groups, gar, mse, keep_hess, timings;
 static double percdamp = 0.01, correct = 1;
 static const char *search = "diag", *scale_dtype = "f32", *fallback = "error";
 static struct woq_list match;
@@ -49,6 +49,8 @@ static const struct woq_opt opts[] = {
     { WOQ_OPT_ENUM, 0, "fallback", "HOW", &fallback, false,
       "a weight without a Hessian: an error, or rounding to nearest", "error|rtn" },
     { WOQ_OPT_FLAG, 0, "keep-hess", NULL, &keep_hess, false, "leave hess frames in the stream" },
+    { WOQ_OPT_FLAG, 0, "timings", NULL, &timings, false,
+      "the note of each weight says the seconds it took; the stream then differs from run to run" },
     { WOQ_OPT_LIST, 'm', "match", "GLOB", &match, false,
       "only weights whose name matches GLOB; may be repeated" },
     { WOQ_OPT_END },
@@ -83,42 +85,13 @@ static int check(struct woq_error *err)
     return woq_scheme_check(&defaults.scheme, err);
 }
 
-/* What a person wants to know of a layer afterwards; travels before it. */
-static void write_note(struct woq_frame *note, const struct woq_frame *f,
-                       const struct woq_gptq_report *report, const struct woq_gptq_group *group)
-{
-    struct woq_json *meta;
-
-    woq_frame_begin(note, "note");
-    meta = woq_frame_edit(note);
-    woq_json_set_str(meta, "prog", "woq-gptq");
-    woq_json_set_str(meta, "of", woq_frame_name(f));
-    if (!report) {
-        woq_json_set_str(meta, "fallback", "rtn");
-        return;
-    }
-    woq_json_set_num(meta, "loss", report->loss);
-    if (refit) {
-        woq_json_set_num(meta, "error", report->error);
-        woq_json_set_num(meta, "refit_error", report->refit_error);
-    }
-    if (report->has_target) {
-        woq_json_set_bool(meta, "corrected", report->corrected);
-        woq_json_set_num(meta, "plain_error", report->plain_error);
-        woq_json_set_num(meta, "corrected_error", report->corrected_error);
-    }
-    woq_json_set_num(meta, "percdamp", group->factor.percdamp);
-    woq_json_set_num(meta, "dead", (double)group->factor.n_dead);
-    if (group->factor.no_feedback)
-        woq_json_set_str(meta, "fallback", "no feedback: never positive definite");
-}
-
 static int quantize(struct woq_quantizer *q, const struct woq_frame *f, const struct woq_scheme *s,
                     struct woq_error *err)
 {
     struct woq_gptq_group *group = q->ctx; /* the one in hand */
     struct woq_gptq_report report = { 0 };
     struct woq_gptq_opts o = defaults;
+    const uint64_t start_ns = woq_now_ns();
     struct woq_tensor t;
     int rc = woq_frame_view(f, &t, err);
     bool found;
@@ -137,8 +110,8 @@ static int quantize(struct woq_quantizer *q, const struct woq_frame *f, const st
                : woq_rtn_frame(&q->out, f, s, NULL, &q->buf, err);
     if (rc < 0)
         return rc == WOQ_EUSAGE ? (err->status = WOQ_EDATA) : rc; /* of a scheme in the stream */
-    write_note(&q->note, f, found ? &report : NULL, group);
-    return WOQ_OK;
+    report.seconds = timings ? (double)(woq_now_ns() - start_ns) / 1e9 : 0;
+    return woq_gptq_note(&q->note, f, found ? &report : NULL, group, err);
 }
 
 /* A weight that stays may take the Hessian of its group with it: first the factor, for the rest. */

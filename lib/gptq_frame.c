@@ -177,3 +177,38 @@ int woq_gptq_frame(struct woq_frame *out, const struct woq_frame *weight, struct
         rc = correct(out, weight, data, &t, g, o, report, err);
     return rc;
 }
+
+int woq_gptq_note(struct woq_frame *note, const struct woq_frame *weight,
+                  const struct woq_gptq_report *report, const struct woq_gptq_group *g,
+                  struct woq_error *err)
+{
+    struct woq_json *meta;
+
+    woq_frame_begin(note, "note");
+    meta = woq_frame_edit(note);
+    if (!meta)
+        return woq_fail_nomem(err, 256);
+    woq_json_set_str(meta, "prog", "woq-gptq");
+    woq_json_set_str(meta, "of", woq_frame_name(weight));
+    if (!report) {
+        woq_json_set_str(meta, "fallback", "rtn");
+        return WOQ_OK;
+    }
+    woq_json_set_num(meta, "loss", report->loss);
+    if (report->error > 0) {
+        woq_json_set_num(meta, "error", report->error);
+        woq_json_set_num(meta, "refit_error", report->refit_error);
+    }
+    if (report->has_target) {
+        woq_json_set_bool(meta, "corrected", report->corrected);
+        woq_json_set_num(meta, "plain_error", report->plain_error);
+        woq_json_set_num(meta, "corrected_error", report->corrected_error);
+    }
+    woq_json_set_num(meta, "percdamp", g->factor.percdamp);
+    woq_json_set_num(meta, "dead", (double)g->factor.n_dead);
+    if (report->seconds > 0)
+        woq_json_set_num(meta, "seconds", report->seconds);
+    if (g->factor.no_feedback)
+        woq_json_set_str(meta, "fallback", "no feedback: never positive definite");
+    return WOQ_OK;
+}

@@ -34,6 +34,7 @@ struct woq_gptq_report {
      * correction; the lesser one was kept. */
     double plain_error, corrected_error;
     bool has_target, corrected;
+    double seconds; /* for the note; 0 = not told */
 };
 
 /* w [rows][n] (unchanged) -> codes [rows][n] in the original column order, scale and zero
@@ -75,5 +76,11 @@ void woq_gptq_group_release(struct woq_gptq_group *g);
 int woq_gptq_frame(struct woq_frame *out, const struct woq_frame *weight, struct woq_gptq_group *g,
                    const struct woq_gptq_opts *o, struct woq_buf *buf,
                    struct woq_gptq_report *report, struct woq_error *err);
+
+/* What a person wants to know of a weight afterwards, as a note frame; travels before it. report
+ * NULL: there was no Hessian, the weight was rounded to nearest. */
+int woq_gptq_note(struct woq_frame *note, const struct woq_frame *weight,
+                  const struct woq_gptq_report *report, const struct woq_gptq_group *g,
+                  struct woq_error *err);
 
 #endif

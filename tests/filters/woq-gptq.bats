@@ -33,6 +33,8 @@ setup() {
     [[ ${lines[0]} == *'"meta":{"prog":"woq-gptq","of":"q","loss":'*'"percdamp":0.01,"dead":0}'* ]]
     [[ ${lines[1]} == *'"bits":3,"group_size":16'* ]]
     woq-gptq --keep-hess in.wts | woq-ls | grep hess
+    run ! grep -q seconds <(woq-ls --json out.wts)
+    [ "$(woq-gptq --timings in.wts | woq-ls --json | grep -c '"dead":0,"seconds":[0-9]')" = 2 ]
 }
 @test "orders: g_idx only where groups follow the order" {
     has() { woq-gptq -b 3 -g 16 "${@:2}" in.wts >out.wts; [ "$(woq-cat --no-head out.wts | grep -c g_idx)" = "$1" ]; }

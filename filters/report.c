@@ -73,10 +73,10 @@ static void print_stage(const struct woq_estimate *e, const struct woq_estimate_
         return; /* ssh */
     printf("memory   %-12s at most %.0f MB", program, (double)bytes / 1e6);
     if (strcmp(program, "woq-calib") == 0 && run->n_tokens)
-        printf(": %" PRIu64 " tokens x %" PRIu64 " x 4 B + two blocks + 200 MiB", run->n_tokens,
-               e->hidden);
+        printf(": %" PRIu64 " tokens x %" PRIu64 " x %d B + two blocks + 200 MiB", run->n_tokens,
+               e->hidden, run->both ? 8 : 4);
     else if (strcmp(program, "woq-calib") == 0)
-        printf(" + %" PRIu64 " B for each token", 4 * e->hidden);
+        printf(" + %" PRIu64 " B for each token", (run->both ? 8U : 4U) * e->hidden);
     printf("\n");
 }
 

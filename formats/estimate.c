@@ -117,7 +117,7 @@ uint64_t woq_estimate_memory(const struct woq_estimate *e, const struct woq_esti
     const uint64_t held = two_blocks > e->largest_f32_bytes ? two_blocks : e->largest_f32_bytes;
 
     if (strcmp(program, "woq-calib") == 0)
-        return run->n_tokens * e->hidden * 4 + held + ((uint64_t)200 << 20);
+        return run->n_tokens * e->hidden * (run->both ? 8U : 4U) + held + ((uint64_t)200 << 20);
     if (strcmp(program, "woq-hessian") == 0) /* its sum, the same going out, a chunk coming in */
         return (run->both ? 16U : 8U) * n * n + CHUNK_TOKENS * n * 4 + e->linear_f32_bytes +
                program_bytes;

@@ -246,6 +246,14 @@ gptq() { woq quantize m out --method gptq --format gptq --quiet "${LAYERS[@]}" "
     [ "$(woq-extract --list sym.gguf | grep -c ' Q4_0 ')" -eq 14 ]
     [ "$(woq-extract --list asym.gguf | grep -c ' Q4_1 ')" -eq 14 ]
 }
+@test "gptq: the float path as target, and a refit" {
+    calibrated
+    gptq --text "b o'ok.txt" "${SAMPLES[@]}"
+    mv out first
+    gptq --text "b o'ok.txt" "${SAMPLES[@]}" --targets both --refit 2
+    run ! cmp -s first/model.safetensors out/model.safetensors
+    gptq --text "b o'ok.txt" "${SAMPLES[@]}" --targets both --dry-run | grep ': 128 tokens x 64 x 8 B'
+}
 @test "gptq: --dry-run counts what --refit takes" {
     calibrated
     plain=$(gptq --text "b o'ok.txt" --dry-run --threads 64 | sed -n 's/.*woq-gptq  *at most \([0-9]*\) MB/\1/p')

@@ -207,21 +207,26 @@ static int take_head(struct woq_calib *c, const struct woq_json *head)
     return WOQ_OK;
 }
 
-int woq_calib_acts_from(struct woq_calib *c)
+int woq_calib_acts_load(struct woq_calib *c, struct woq_reader *r)
 {
     const struct woq_json *head = NULL;
+    int rc = woq_reader_head(r, &head, c->err);
+
+    if (rc == WOQ_OK)
+        rc = take_head(c, head);
+    if (rc == WOQ_OK)
+        rc = woq_calib_x_alloc(c);
+    return rc == WOQ_OK ? woq_calib_acts_read(c, r) : rc;
+}
+
+int woq_calib_acts_from(struct woq_calib *c)
+{
     struct woq_reader *r;
     int rc = woq_reader_open(&r, c->o.acts_from, NULL, c->err);
 
     if (rc < 0)
         return rc;
-    rc = woq_reader_head(r, &head, c->err);
-    if (rc == WOQ_OK)
-        rc = take_head(c, head);
-    if (rc == WOQ_OK)
-        rc = woq_calib_x_alloc(c);
-    if (rc == WOQ_OK)
-        rc = woq_calib_acts_read(c, r);
+    rc = woq_calib_acts_load(c, r);
     woq_reader_close(r);
     return rc;
 }

@@ -115,6 +115,8 @@ int woq_calib_x_alloc(struct woq_calib *c);
  * fd, and with rc < 0 only removes what was written. */
 int woq_calib_file_begin(const char *what, const char *path, int *fd, struct woq_error *err);
 int woq_calib_file_end(const char *what, const char *path, int fd, int rc, struct woq_error *err);
+/* What an open file of activations says takes the place of options, and its rows fill c->x. */
+int woq_calib_acts_load(struct woq_calib *c, struct woq_reader *r);
 /* HEAD of a file of activations after `done` blocks. */
 struct woq_json *woq_calib_acts_head(const struct woq_calib *c, size_t done);
 int woq_calib_acts_write(struct woq_calib *c, int fd, const struct woq_json *head);

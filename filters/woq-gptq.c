@@ -8,7 +8,7 @@
 
 static long bits = 4, group_size = 32, block_size = 128, refit;
 static bool sym, asym, full_range, act_order, static_groups, gar, mse, keep_hess, timings;
-static double percdamp = 0.01, correct = 1;
+static double percdamp = 0.01, correct = 0.25;
 static const char *search = "diag", *scale_dtype = "f32", *fallback = "error";
 static struct woq_list match;
 static struct woq_gptq_opts defaults;

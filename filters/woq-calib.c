@@ -11,7 +11,7 @@
 static const char *text_path, *tokens_path, *acts_from, *acts_to, *through, *state;
 static const char *unit = "group", *emit = "acts", *inputs = "quantized", *targets = "quantized",
                   *acts_dtype = "f32";
-static long n_samples = 128, seqlen = 512;
+static long n_samples = 128, seqlen = 512, timeout = 3600;
 static uint64_t seed, token0, spill = WOQ_SPILL_BYTES;
 
 /* clang-format off */
@@ -33,6 +33,9 @@ static const struct woq_opt opts[] = {
       "number of the first token, so that sums of several runs can be told apart and merged" },
     { WOQ_OPT_STR, 0, "through", "CMD", &through, false,
       "a shell command that gets each group and returns it quantized" },
+    { WOQ_OPT_INT, 0, "timeout", "SECONDS", &timeout, false,
+      "give the command up when it returns nothing for so long; 0 = never", .lo = 0, .hi = 1 << 24,
+      .local = true },
     { WOQ_OPT_ENUM, 0, "unit", "UNIT", &unit, false,
       "what is described and sent at once: the linears that share an input, or a whole block",
       "group|block" },
@@ -91,6 +94,7 @@ static int begin(struct work *k, struct woq_filter *w, const struct woq_frame *m
         .n_samples = (size_t)n_samples,
         .seqlen = (size_t)seqlen,
         .token0 = token0,
+        .patience = (unsigned)timeout,
         .spill_bytes = spill,
         .through = through,
         .state = state,

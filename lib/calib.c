@@ -150,6 +150,8 @@ static int start(struct woq_calib *c)
         signal(SIGPIPE, SIG_IGN); /* a command that hangs up becomes a message */
         rc = woq_coproc_open(&c->command, c->o.through, woq_filter_head(c->w),
                              woq_filter_max_frame(c->w), c->err);
+        if (rc == WOQ_OK)
+            woq_coproc_patience(c->command, c->o.patience);
     }
     return rc;
 }

@@ -3,18 +3,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 struct woq_coproc {
     char *command;
     pid_t pid;
     int to, from;
+    int wake[2]; /* a byte ends the wait for the next frame */
     struct woq_writer *out;
     struct woq_reader *in;
     pthread_t thread;
@@ -24,6 +27,7 @@ struct woq_coproc {
     pthread_cond_t news;
     struct woq_frame *frames; /* of the unit in hand */
     size_t n, cap;
+    unsigned patience;  /* seconds without a frame until a unit is given up; 0 = no limit */
     bool closing;       /* no unit will be awaited any more */
     size_t n_late;      /* frames that came then */
     bool looped, ended; /* LOOP has come; the stream has ended (rc tells how) */
@@ -60,14 +64,24 @@ static int keep(struct woq_coproc *p, struct woq_frame *f)
     return WOQ_OK;
 }
 
+/* Waits for the next frame to begin. false: the command was given up. */
+static bool more(struct woq_coproc *p)
+{
+    struct pollfd fds[2] = { { p->from, POLLIN, 0 }, { p->wake[0], POLLIN, 0 } };
+
+    while (poll(fds, 2, -1) < 0 && errno == EINTR)
+        continue;
+    return fds[1].revents == 0;
+}
+
 static void *read_back(void *ctx)
 {
     struct woq_coproc *p = ctx;
     struct woq_frame *f;
     struct woq_error err = { 0 };
-    int rc;
+    int rc = WOQ_OK;
 
-    while ((rc = woq_reader_next(p->in, &f, &err)) > 0) {
+    while (more(p) && (rc = woq_reader_next(p->in, &f, &err)) > 0) {
         pthread_mutex_lock(&p->lock);
         while (p->looped && !p->closing) /* the unit before was not taken over yet */
             pthread_cond_wait(&p->news, &p->lock);
@@ -115,10 +129,19 @@ static int start(struct woq_coproc *p, struct woq_error *err)
         close(to[1]);
         return woq_fail_errno(err, NULL, "can't make a pipe");
     }
+    if (pipe(p->wake) != 0) {
+        for (int i = 0; i < 2; i++) {
+            close(to[i]);
+            close(from[i]);
+        }
+        p->wake[0] = p->wake[1] = -1;
+        return woq_fail_errno(err, NULL, "can't make a pipe");
+    }
     /* The child's ends too: its programs must not hold each other's pipes open. dup2 undoes it. */
     for (int i = 0; i < 2; i++) {
         fcntl(to[i], F_SETFD, FD_CLOEXEC);
         fcntl(from[i], F_SETFD, FD_CLOEXEC);
+        fcntl(p->wake[i], F_SETFD, FD_CLOEXEC);
     }
     p->pid = fork();
     if (p->pid == 0)
@@ -190,13 +213,17 @@ int woq_coproc_open(struct woq_coproc **out, const char *command, const struct w
 {
     const struct woq_reader_opts opts = { .max_frame_bytes = max_frame_bytes };
     struct woq_coproc *p = calloc(1, sizeof *p);
+    pthread_condattr_t clock;
     int rc;
 
     if (!p)
         return woq_fail_nomem(err, sizeof *p);
-    p->to = p->from = -1;
+    p->to = p->from = p->wake[0] = p->wake[1] = -1;
     pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->news, NULL);
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->news, &clock);
+    pthread_condattr_destroy(&clock);
     p->command = strdup(command);
     rc = p->command ? start(p, err) : woq_fail_nomem(err, strlen(command));
     if (rc == WOQ_OK)
@@ -234,9 +261,48 @@ static int send_loop(struct woq_coproc *p, const struct woq_json *unit, char **t
     return rc;
 }
 
+void woq_coproc_patience(struct woq_coproc *p, unsigned seconds)
+{
+    p->patience = seconds;
+}
+
+/* Until LOOP has come or the stream has ended. false: nothing came for too long. Locked. */
+static bool await(struct woq_coproc *p)
+{
+    struct timespec until = { 0 };
+    size_t seen = SIZE_MAX;
+
+    while (!p->looped && !p->ended) {
+        if (p->n != seen) {
+            seen = p->n;
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_sec += (time_t)p->patience;
+        }
+        if (!p->patience)
+            pthread_cond_wait(&p->news, &p->lock);
+        else if (pthread_cond_timedwait(&p->news, &p->lock, &until) == ETIMEDOUT && p->n == seen)
+            return p->looped || p->ended;
+    }
+    return true;
+}
+
+/* Programs of the command that read end with their input; one that does not is left behind. */
+static int give_up(struct woq_coproc *p, const char *unit, struct woq_error *err)
+{
+    const ssize_t woken = write(p->wake[1], "", 1);
+
+    (void)woken;
+    kill(p->pid, SIGTERM);
+    return woq_fail(err, WOQ_ESYS,
+                    "the command must return each unit with its LOOP before it gets the next one",
+                    "'%s' returned nothing for %u seconds, want LOOP %s", p->command, p->patience,
+                    unit);
+}
+
 int woq_coproc_loop(struct woq_coproc *p, const struct woq_json *unit, struct woq_frame **frames,
                     size_t *n, struct woq_error *err)
 {
+    bool answered;
     char *text = NULL;
     int rc = send_loop(p, unit, &text, err);
 
@@ -245,14 +311,15 @@ int woq_coproc_loop(struct woq_coproc *p, const struct woq_json *unit, struct wo
         return explain(p, rc, err);
     }
     pthread_mutex_lock(&p->lock);
-    while (!p->looped && !p->ended)
-        pthread_cond_wait(&p->news, &p->lock);
+    answered = await(p);
     *frames = p->frames;
     *n = p->n;
     if (!p->looped)
         rc = WOQ_ETRUNC;
     pthread_mutex_unlock(&p->lock);
-    if (rc < 0) {
+    if (!answered) {
+        rc = give_up(p, text, err);
+    } else if (rc < 0) {
         woq_fail(err, WOQ_EDATA, NULL, "'%s' ended its stream before LOOP came back", p->command);
         rc = explain(p, WOQ_EDATA, err);
     } else if (strcmp(p->loop, text) != 0) {
@@ -300,6 +367,9 @@ int woq_coproc_close(struct woq_coproc *p, int rc, struct woq_error *err)
         woq_frame_release(&p->frames[i]);
     free(p->frames);
     free(p->command);
+    for (int i = 0; i < 2; i++)
+        if (p->wake[i] >= 0)
+            close(p->wake[i]);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->news);
     free(p);

@@ -29,6 +29,7 @@ struct woq_calib_opts {
     bool float_inputs;         /* the forward keeps the float weights (open loop) */
     bool both;                 /* walk the float path beside: x_float and d (moments.h) */
     enum woq_dtype acts_dtype; /* f32 or bf16 on the wire */
+    unsigned patience;         /* seconds that the command may return nothing; 0 = no limit */
     size_t spill_bytes;        /* of activations that wait, in memory; more goes to a file */
     const char *state;         /* file that a run continues from, or NULL */
     const char *acts_from;     /* activations to begin with, in place of ids and embedding */

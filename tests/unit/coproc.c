@@ -296,6 +296,53 @@ static void one_that_never_answers_can_be_closed(void **state)
     assert_int_equal(woq_coproc_close(NULL, WOQ_ESYS, NULL), WOQ_ESYS);
 }
 
+/* Whether they read or not: too long is an error, and they are ended. */
+static void one_that_never_answers_is_given_up(void **state)
+{
+    (void)state;
+    static const char *const commands[] = { "cat >/dev/null", "exec sleep 1000" };
+    static const float data[4] = { 0 };
+
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        struct woq_json *h = head();
+        struct woq_error err = { 0 };
+        struct woq_coproc *p = NULL;
+        size_t n_back;
+
+        assert_int_equal(woq_coproc_open(&p, commands[i], h, 0, &err), WOQ_OK);
+        woq_coproc_patience(p, 1);
+        assert_int_equal(one_unit(p, 0, data, 4, &n_back, &err), WOQ_ESYS);
+        assert_non_null(strstr(err.what, "returned nothing for 1 seconds, want LOOP {\"block\":0"));
+        assert_int_equal(woq_coproc_close(p, WOQ_ESYS, &err), WOQ_ESYS);
+        assert_non_null(strstr(err.what, "returned nothing"));
+        woq_json_free(h);
+    }
+}
+
+/* Each frame is a sign of life. */
+static void one_that_is_slow_is_waited_for(void **state)
+{
+    (void)state;
+    static const float data[4] = { 0, 1, 2, 3 };
+    char slow[600];
+    struct woq_json *h = head();
+    struct woq_error err = { 0 };
+    struct woq_coproc *p = NULL;
+    size_t n_back;
+
+    record("---0.");
+    snprintf(slow, sizeof slow,
+             "(for n in 400 400 400 400; do head -c $n; sleep 0.6; done; cat) <%s/stream; "
+             "exec cat >/dev/null",
+             folder);
+    assert_int_equal(woq_coproc_open(&p, slow, h, 0, &err), WOQ_OK);
+    woq_coproc_patience(p, 2);
+    assert_int_equal(one_unit(p, 0, data, 4, &n_back, &err), WOQ_OK);
+    assert_int_equal(n_back, 4);
+    assert_int_equal(woq_coproc_close(p, WOQ_OK, &err), WOQ_OK);
+    woq_json_free(h);
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -326,6 +373,8 @@ int main(void)
         cmocka_unit_test(garbage_is_refused),
         cmocka_unit_test(failure_comes_with_its_cause),
         cmocka_unit_test(one_that_never_answers_can_be_closed),
+        cmocka_unit_test(one_that_never_answers_is_given_up),
+        cmocka_unit_test(one_that_is_slow_is_waited_for),
     };
     return cmocka_run_group_tests_name("coproc", tests, make_folder, remove_folder);
 }

@@ -202,13 +202,10 @@ static int take_back(struct woq_calib *c, struct woq_frame *frames, size_t n)
 
 static int round_trip(struct woq_calib *c)
 {
-    struct woq_json *unit = woq_calib_unit_meta(c, "block");
     struct woq_frame *frames = NULL;
     size_t n = 0;
-    int rc =
-        unit ? woq_coproc_loop(c->command, unit, &frames, &n, c->err) : woq_fail_nomem(c->err, 256);
+    int rc = woq_calib_loop(c, &frames, &n);
 
-    woq_json_free(unit);
     if (rc == WOQ_OK)
         rc = take_back(c, frames, n);
     if (rc == WOQ_OK)
@@ -221,8 +218,10 @@ static int round_trip(struct woq_calib *c)
 
 int woq_calib_block(struct woq_calib *c)
 {
-    int rc = woq_calib_send(c, &c->held[0]); /* BLKB */
+    int rc;
 
+    c->group = "block";
+    rc = woq_calib_send(c, &c->held[0]); /* BLKB */
     c->n_put = 1;
     if (rc == WOQ_OK)
         rc = describe(c);

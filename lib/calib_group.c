@@ -5,6 +5,7 @@
 
 #include <woq/quant.h>
 
+#include <stdio.h>
 #include <string.h>
 
 /* Frames that belong to a group are matrices; a bias of the group stays as it is. */
@@ -36,9 +37,42 @@ int woq_calib_put_until(struct woq_calib *c, size_t end)
     return rc;
 }
 
+/* Where the command failed. */
+static int at_unit(struct woq_calib *c)
+{
+    return c->at_head ? woq_error_at(c->err, "group '%s'", c->group)
+                      : woq_error_at(c->err, "block %zu, group '%s'", c->block, c->group);
+}
+
 int woq_calib_send(struct woq_calib *c, struct woq_frame *f)
 {
-    return c->command ? woq_coproc_put(c->command, f, c->err) : woq_calib_put(c, f);
+    if (!c->command)
+        return woq_calib_put(c, f);
+    return woq_coproc_put(c->command, f, c->err) < 0 ? at_unit(c) : WOQ_OK;
+}
+
+/* On a terminal one sees who is at work. */
+static void show_wait(struct woq_calib *c)
+{
+    char item[64];
+
+    if (c->at_head)
+        snprintf(item, sizeof item, "%s: at the command", c->group);
+    else
+        snprintf(item, sizeof item, "block %zu, %s: at the command", c->block, c->group);
+    woq_progress_wait(c->w->progress, woq_reader_bytes(c->w->in), item);
+}
+
+int woq_calib_loop(struct woq_calib *c, struct woq_frame **frames, size_t *n)
+{
+    struct woq_json *unit = woq_calib_unit_meta(c, c->group);
+    int rc = unit ? WOQ_OK : woq_fail_nomem(c->err, 256);
+
+    show_wait(c);
+    if (rc == WOQ_OK && woq_coproc_loop(c->command, unit, frames, n, c->err) < 0)
+        rc = at_unit(c);
+    woq_json_free(unit);
+    return rc;
 }
 
 struct woq_json *woq_calib_unit_meta(const struct woq_calib *c, const char *group)
@@ -160,18 +194,17 @@ static int take_back(struct woq_calib *c, const char *group, struct woq_frame *f
 /* The group's weights to the command, and what it makes of them back. */
 static int round_trip(struct woq_calib *c, const char *group)
 {
-    struct woq_json *unit = woq_calib_unit_meta(c, group);
     struct woq_frame *frames = NULL;
     size_t n = 0, n_sent = 0, n_back = 0;
-    int rc = unit ? WOQ_OK : woq_fail_nomem(c->err, 256);
+    int rc = WOQ_OK;
 
     for (size_t i = 0; i < c->n_held && rc == WOQ_OK; i++)
         if (in_group(&c->held[i], group)) {
-            rc = woq_coproc_put(c->command, &c->held[i], c->err);
+            rc = woq_calib_send(c, &c->held[i]);
             n_sent++;
         }
     if (rc == WOQ_OK)
-        rc = woq_coproc_loop(c->command, unit, &frames, &n, c->err);
+        rc = woq_calib_loop(c, &frames, &n);
     if (rc == WOQ_OK)
         rc = take_back(c, group, frames, n, &n_back);
     if (rc == WOQ_OK && n_back != n_sent)
@@ -180,7 +213,6 @@ static int round_trip(struct woq_calib *c, const char *group)
                       n_back, c->block, group, n_sent);
     if (rc == WOQ_OK)
         woq_coproc_next(c->command);
-    woq_json_free(unit);
     return rc;
 }
 
@@ -240,6 +272,7 @@ static int on_input(void *ctx, const char *group, const float *x, size_t n_token
     const struct woq_frame *first = woq_calib_first_of(c, group, err);
     int rc = first ? WOQ_OK : WOQ_EDATA;
 
+    c->group = group;
     if (rc == WOQ_OK && c->o.emit != WOQ_EMIT_NONE)
         rc = woq_calib_group_acts(c, first, x, n_tokens, width, token0);
     if (rc == WOQ_OK && woq_calib_is_sum(c)) {

@@ -100,14 +100,12 @@ static int check_back(struct woq_calib *c, const struct woq_frame *f, const stru
 
 static int round_trip(struct woq_calib *c, struct woq_frame *head)
 {
-    struct woq_json *unit = woq_calib_unit_meta(c, group);
     struct woq_frame *frames = NULL;
     size_t n = 0, n_back = 0;
-    int rc = unit ? woq_coproc_put(c->command, head, c->err) : woq_fail_nomem(c->err, 256);
+    int rc = woq_calib_send(c, head);
 
     if (rc == WOQ_OK)
-        rc = woq_coproc_loop(c->command, unit, &frames, &n, c->err);
-    woq_json_free(unit);
+        rc = woq_calib_loop(c, &frames, &n);
     for (size_t i = 0; i < n && rc == WOQ_OK; i++)
         if (frames[i].type[0] < 'a')
             rc = check_back(c, &frames[i], head, n_back++);
@@ -145,6 +143,7 @@ int woq_calib_head(struct woq_calib *c, struct woq_frame *head)
     int rc = check_place(c, head);
 
     c->at_head = true;
+    c->group = group;
     for (size_t t = 0; t < c->n_tokens && rc == WOQ_OK && c->o.emit != WOQ_EMIT_NONE;
          t += ROWS_PER_FRAME)
         rc = describe(c, woq_frame_name(head), t,

@@ -45,6 +45,7 @@ struct woq_calib {
 
     /* The block in hand. */
     bool in_block, any_block;
+    const char *group; /* in hand: of a block, "block", or "lm_head" */
     size_t block;
     struct woq_frame *held; /* its frames, in order */
     size_t n_held, cap_held, n_put;
@@ -61,8 +62,10 @@ struct woq_calib {
 /* Puts into the output and into the log of the block. */
 int woq_calib_put(struct woq_calib *c, struct woq_frame *f);
 
-/* To the command, or without one into the output. */
+/* To the command, or without one into the output. An error of the command names block and group. */
 int woq_calib_send(struct woq_calib *c, struct woq_frame *f);
+/* Ends the unit c->group and waits for what the command made of it (woq_coproc_loop). */
+int woq_calib_loop(struct woq_calib *c, struct woq_frame **frames, size_t *n);
 /* Puts the held frames that come before held frame `end` and were not put yet. */
 int woq_calib_put_until(struct woq_calib *c, size_t end);
 

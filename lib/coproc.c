@@ -108,9 +108,79 @@ static void *read_back(void *ctx)
     return NULL;
 }
 
-/* The child's side: the two pipes become its standard input and output. */
-static void run_child(const char *command, int in, int out)
+/* ------------------------------------------------------------------ signals */
+
+enum { N_SIGNALS = 3 };
+static const int signals[N_SIGNALS] = { SIGINT, SIGTERM, SIGHUP };
+static struct sigaction before[N_SIGNALS];
+/* What kill() is told: the process group of the command, or the command alone. 0: none. A handler
+ * has nothing else to go by, so this is one of a process, and the last command's. */
+static volatile sig_atomic_t target;
+
+static void on_signal(int sig)
 {
+    const pid_t command = (pid_t)target;
+
+    if (command != 0)
+        kill(command, SIGTERM);
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+/* From now on a signal that ends us ends the command too, unless we were told to ignore it. */
+static void catch_signals(pid_t command)
+{
+    struct sigaction a = { 0 };
+
+    a.sa_handler = on_signal;
+    sigemptyset(&a.sa_mask);
+    target = (sig_atomic_t)command;
+    for (int i = 0; i < N_SIGNALS; i++) {
+        sigaction(signals[i], NULL, &before[i]);
+        if (before[i].sa_handler == SIG_DFL)
+            sigaction(signals[i], &a, NULL);
+    }
+}
+
+/* *old: the mask before. */
+static void hold_signals(sigset_t *old)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (int i = 0; i < N_SIGNALS; i++)
+        sigaddset(&set, signals[i]);
+    pthread_sigmask(SIG_BLOCK, &set, old);
+}
+
+static void release_signals(void)
+{
+    if (target == 0)
+        return;
+    target = 0;
+    for (int i = 0; i < N_SIGNALS; i++)
+        if (before[i].sa_handler == SIG_DFL)
+            sigaction(signals[i], &before[i], NULL);
+}
+
+/* At a terminal the command stays in our process group: ^C reaches it, and ssh may ask for a
+ * password. Elsewhere it gets one of its own, so that all of a pipeline can be ended. */
+static bool has_terminal(void)
+{
+    const int fd = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+/* ------------------------------------------------------------------ the child */
+
+/* The child's side: the two pipes become its standard input and output. */
+static void run_child(const char *command, int in, int out, bool own_group)
+{
+    if (own_group)
+        setpgid(0, 0);
     signal(SIGPIPE, SIG_DFL); /* we ignore it, the command's programs do not */
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
@@ -120,6 +190,8 @@ static void run_child(const char *command, int in, int out)
 
 static int start(struct woq_coproc *p, struct woq_error *err)
 {
+    const bool own_group = !has_terminal();
+    sigset_t mask;
     int to[2], from[2];
 
     if (pipe(to) != 0)
@@ -143,9 +215,17 @@ static int start(struct woq_coproc *p, struct woq_error *err)
         fcntl(from[i], F_SETFD, FD_CLOEXEC);
         fcntl(p->wake[i], F_SETFD, FD_CLOEXEC);
     }
+    hold_signals(&mask); /* none comes between the command's start and catch_signals */
     p->pid = fork();
-    if (p->pid == 0)
-        run_child(p->command, to[0], from[1]);
+    if (p->pid == 0) {
+        sigprocmask(SIG_SETMASK, &mask, NULL);
+        run_child(p->command, to[0], from[1], own_group);
+    }
+    if (p->pid > 0 && own_group)
+        setpgid(p->pid, p->pid); /* whoever of the two comes first */
+    if (p->pid > 0)
+        catch_signals(own_group ? -p->pid : p->pid);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     close(to[0]);
     close(from[1]);
     p->to = to[1];
@@ -184,6 +264,7 @@ static void hang_up(struct woq_coproc *p, int *status)
     while (p->pid > 0 && waitpid(p->pid, status, 0) < 0 && errno == EINTR)
         continue;
     p->pid = 0;
+    release_signals();
 }
 
 /* The command's end explains an error on either pipe: its FAIL message, else what was wrong with

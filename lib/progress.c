@@ -106,6 +106,14 @@ void woq_progress_step(struct woq_progress *p, uint64_t done, const char *item)
     draw(p, done, item, (double)(now - p->start_ns) / 1e9);
 }
 
+void woq_progress_wait(struct woq_progress *p, uint64_t done, const char *item)
+{
+    if (!p || p->mode != TTY)
+        return;
+    p->last_ns = woq_now_ns();
+    draw(p, done, item, (double)(p->last_ns - p->start_ns) / 1e9);
+}
+
 void woq_progress_close(struct woq_progress *p)
 {
     if (!p)

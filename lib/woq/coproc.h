@@ -2,7 +2,7 @@
  *
  * A thread of its own reads what comes back, so that neither side can wait for the other for ever,
  * whatever the command holds back. The command is run once, by `sh -c`: an ssh line or a pipeline.
- */
+ * SIGINT, SIGTERM and SIGHUP end it with us. */
 #ifndef WOQ_COPROC_H
 #define WOQ_COPROC_H
 #include <woq/stream.h>

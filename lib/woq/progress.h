@@ -16,7 +16,9 @@ struct woq_progress *woq_progress_open(const char *program, const char *mode, bo
  */
 void woq_progress_phase(struct woq_progress *p, const char *what, uint64_t total, const char *unit);
 void woq_progress_step(struct woq_progress *p, uint64_t done,
-                       const char *item);        /* done: absolute */
+                       const char *item); /* done: absolute */
+/* Something is waited for: drawn at once, on a terminal. */
+void woq_progress_wait(struct woq_progress *p, uint64_t done, const char *item);
 void woq_progress_close(struct woq_progress *p); /* clears the line */
 
 #endif

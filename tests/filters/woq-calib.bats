@@ -688,6 +688,51 @@ head_model() { # a model whose head is to be quantized
     back "returned 95 x 32, want 96 x 32" "${W/96/95}"
     MODEL=head.wts fails_from 1 "'cat; exit 5' ended with status 5" --acts-from acts.2 --through 'cat; exit 5'
 }
+@test "a command that dies in the middle: which block, which group" {
+    printf '#!/bin/sh\nexit 255\n' >drop # as ssh does
+    chmod +x drop
+    fails 1 "block 0, group 'qkv': './drop' ended with status 255 before its work was done" --through ./drop
+    woq-gen --no-history --llama hidden=256,inter=512,layers=3,heads=4,kv=2,vocab=96 >big.wts
+    MODEL=big.wts fails 1 "group '" --through 'stdbuf -o0 head -c 2000000'
+    [[ $stderr == *"block 0, group '"*"before its work was done"* ]]
+    MODEL=big.wts fails 1 "group 'block'" --unit block --through 'stdbuf -o0 head -c 3000000'
+    [[ $stderr == *"block 1, group 'block': 'stdbuf -o0 head -c 3000000' ended with status 0 before its work was done"* ]]
+}
+@test "SIGINT, SIGTERM, SIGHUP: the command ends too" {
+    gone() { case $(ps -o stat= -p "$1") in '' | Z*) ;; *) return 1 ;; esac; }
+    for sig in INT TERM HUP; do
+        # A command that neither answers nor ends with its input.
+        status=0
+        timeout -s "$sig" 2 woq-calib -q --no-history --tokens t.wts \
+            --through 'echo $$ >pids; sleep 300 & echo $! >>pids; cat >/dev/null; wait' m.wts >cut.wts || status=$?
+        [ "$status" -eq 124 ]
+        [ "$(wc -l <pids)" -eq 2 ]
+        while read -r pid; do
+            for _ in {1..40}; do
+                gone "$pid" && break
+                sleep 0.05
+            done
+            gone "$pid"
+        done <pids
+    done
+}
+@test "--state: SIGTERM at any moment, then resumed: the same bytes" {
+    woq-gen --no-history --llama hidden=64,inter=128,layers=4,heads=4,kv=2,vocab=96 >m.wts
+    calib --through "$GPTQ" m.wts >want.wts
+    for delay in 0.03 0.08 0.15; do
+        rm -f s s.*
+        for sig in TERM INT; do
+            timeout -s "$sig" "$delay" woq-calib -q --no-history --tokens t.wts --state s --through "$GPTQ" m.wts >cut.wts || true
+        done
+        calib --state s --through "$GPTQ" m.wts | cmp - want.wts
+    done
+}
+@test "on a terminal one sees what is waited for" {
+    command -v script >/dev/null || skip 'no script(1)'
+    WOQ_PROGRESS=auto script -qec "woq-calib --no-history --tokens t.wts --through 'sleep 0.3; cat' m.wts >out.wts" tty.log </dev/null >/dev/null
+    cmp out.wts m.wts
+    grep -a 'block 0, qkv: at the command' tty.log
+}
 @test "usage" {
     for o in '' '--tokens t.wts --text x' '--tokens t.wts --emit best' '--tokens t.wts --inputs some' \
         '--tokens t.wts --acts-dtype f16' '--tokens t.wts --state s' '--tokens t.wts -n 0' \

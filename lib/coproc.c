@@ -16,6 +16,7 @@
 struct woq_coproc {
     char *command;
     pid_t pid;
+    pid_t all; /* what kill() is told: its process group, or pid alone */
     int to, from;
     int wake[2]; /* a byte ends the wait for the next frame */
     struct woq_writer *out;
@@ -223,8 +224,10 @@ static int start(struct woq_coproc *p, struct woq_error *err)
     }
     if (p->pid > 0 && own_group)
         setpgid(p->pid, p->pid); /* whoever of the two comes first */
-    if (p->pid > 0)
-        catch_signals(own_group ? -p->pid : p->pid);
+    if (p->pid > 0) {
+        p->all = own_group ? -p->pid : p->pid;
+        catch_signals(p->all);
+    }
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
     close(to[0]);
     close(from[1]);
@@ -367,17 +370,18 @@ static bool await(struct woq_coproc *p)
     return true;
 }
 
-/* Programs of the command that read end with their input; one that does not is left behind. */
+/* At a terminal, programs of the command that do not end with their input are left behind. */
 static int give_up(struct woq_coproc *p, const char *unit, struct woq_error *err)
 {
     const ssize_t woken = write(p->wake[1], "", 1);
 
     (void)woken;
-    kill(p->pid, SIGTERM);
-    return woq_fail(err, WOQ_ESYS,
-                    "the command must return each unit with its LOOP before it gets the next one",
-                    "'%s' returned nothing for %u seconds, want LOOP %s", p->command, p->patience,
-                    unit);
+    kill(p->all, SIGTERM);
+    return woq_fail(
+        err, WOQ_ESYS,
+        "the command must return each unit with its LOOP before it gets the next one; a "
+        "slow one needs --timeout 0",
+        "'%s' returned nothing for %u seconds, want LOOP %s", p->command, p->patience, unit);
 }
 
 int woq_coproc_loop(struct woq_coproc *p, const struct woq_json *unit, struct woq_frame **frames,

@@ -3,7 +3,7 @@
 # (4 bits, groups of 64, asymmetric, act_order, blocks of 128 columns), one after the other on this machine.
 #
 # Runs only if told where things are:
-#   WOQ_INC_PYTHON=PYTHON   a Python with neural-compressor 3.6, torch (CPU) and transformers
+#   WOQ_INC_PYTHON=PYTHON   a Python with neural-compressor[pt] 3.6, torch (CPU), transformers, accelerate and six
 #   WOQ_BENCH_MODEL=FILE    a llama checkpoint of which transformers knows the config
 #   WOQ_BENCH_TEXT=FILE     what it is calibrated on
 #   WOQ_INC_SAMPLES=N       windows of 512 tokens (128)

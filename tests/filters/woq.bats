@@ -201,7 +201,8 @@ gptq() { woq quantize m out --method gptq --format gptq --quiet "${LAYERS[@]}" "
         "${SAMPLES[@]}" --sym --asym
     echo "$stderr"
     [ "$(grep -c -e '--sym and --asym exclude each other' <<<"$stderr")" -eq 1 ]
-    [ "$(grep -c "woq-calib: 'woq-hessian | woq-gptq --sym --asym' ended with status 2" <<<"$stderr")" -eq 1 ]
+    # where it is noticed, at the first frame or later, is a matter of time
+    [ "$(grep -c "^woq-calib: .*'woq-hessian | woq-gptq --sym --asym' ended with status 2" <<<"$stderr")" -eq 1 ]
     [[ $stderr == *'woq quantize: woq-calib failed with status 1' ]]
     [[ $stderr != *woq-pack* ]]
     run -1 --separate-stderr timeout 120 woq quantize m out --method gptq --format gptq --text "b o'ok.txt" \

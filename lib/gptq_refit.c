@@ -35,7 +35,7 @@ struct tile {
     uint8_t *codes;   /* [ROWS][n] in working order */
     uint8_t *saved_codes;
     float *saved; /* [ROWS][2 n_groups] scales and zeros */
-    double e[ROWS];
+    double e[ROWS], before[ROWS];
     bool done[ROWS];
 };
 
@@ -74,12 +74,13 @@ static void measure(const struct refit *f, struct tile *t)
     const struct woq_gptq_run *r = f->run;
 
     for (size_t i = 0; i < t->rows; i++)
-        for (size_t j = 0; j < r->n; j++) {
-            const size_t g = j / r->group;
+        for (size_t g = 0, j = 0; g < r->n_groups; g++) {
+            const size_t end = r->n - j < r->group ? r->n : j + r->group;
+            const float scale = *scale_of(r, t, i, g), zero = *zero_of(r, t, i, g);
 
-            t->r[i * r->n + j] =
-                t->w[i * r->n + j] -
-                ((float)t->codes[i * r->n + j] - *zero_of(r, t, i, g)) * *scale_of(r, t, i, g);
+            for (; j < end; j++)
+                t->r[i * r->n + j] =
+                    t->w[i * r->n + j] - ((float)t->codes[i * r->n + j] - zero) * scale;
         }
     memset(t->v, 0, t->rows * r->n * sizeof *t->v);
     woq_kernels()->rank_sub_f32(t->v, r->n, t->r, r->n, f->h, r->n, t->rows, r->n, r->n);
@@ -242,7 +243,6 @@ static void restore(const struct woq_gptq_run *r, struct tile *t, size_t i)
 static void sweeps(const struct refit *f, struct tile *t, float *ones)
 {
     const struct woq_gptq_run *r = f->run;
-    double before[ROWS];
 
     measure(f, t);
     for (size_t i = 0; i < t->rows; i++) {
@@ -252,15 +252,15 @@ static void sweeps(const struct refit *f, struct tile *t, float *ones)
     for (int sweep = 0; sweep < r->o->refit; sweep++) {
         for (size_t i = 0; i < t->rows; i++) {
             save(r, t, i);
-            before[i] = t->e[i];
+            t->before[i] = t->e[i];
         }
         for (size_t g = 0; g < r->n_groups; g++)
             one_group(f, t, g, ones);
         measure(f, t);
         for (size_t i = 0; i < t->rows; i++)
-            if (!t->done[i] && !(t->e[i] < before[i])) {
+            if (!t->done[i] && !(t->e[i] < t->before[i])) {
                 restore(r, t, i);
-                t->e[i] = before[i];
+                t->e[i] = t->before[i];
                 t->done[i] = true;
             }
     }

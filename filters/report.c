@@ -13,8 +13,10 @@
 /* The scheme that the options ask for, as a quantizer would read them. */
 static struct woq_json *options_json(const struct woq_compose *c, struct woq_error *err)
 {
-    static const char *const keys[] = { "bits", "group_size", "group_dim" };
-    static const char *const names[] = { "bits", "group-size", "group-dim" };
+    static const char *const keys[] = { "bits",       "group_size",  "group_dim",
+                                        "group_rows", "scale_dtype", "dtype" };
+    static const char *const names[] = { "bits",       "group-size",  "group-dim",
+                                         "group-rows", "scale-dtype", "dtype" };
     struct woq_json *quant = woq_json_object();
     char text[128];
 

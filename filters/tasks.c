@@ -35,10 +35,13 @@ static const struct calibrated {
 } calibrated[] = { { "gptq", "woq-hessian" } };
 
 /* Options of stages that a task sets itself, or that would mean something else here. */
-static const char hidden[] = "help|version|out|list|no-history|set|through|emit|token0|acts-from|"
-                             "acts-to|merge|keep-hess|fallback";
-/* --match and --dtype are the quantizer's and woq-pack's: woq-extract would drop and round weights.
- */
+#define HIDDEN                                                                                     \
+    "help|version|out|list|no-history|set|through|emit|token0|acts-from|acts-to|merge|keep-hess|"  \
+    "fallback"
+static const char hidden[] = HIDDEN;
+/* --dtype is the quantizer's: the type of float tensors is left as woq-pack chooses it. */
+static const char pack_hidden[] = HIDDEN "|dtype";
+/* --match and --dtype are the quantizer's: woq-extract would drop and round weights. */
 static const char source_hidden[] = "help|version|list|json|no-history|match|dtype|no-side";
 
 static const struct calibrated *calibration(void)
@@ -95,7 +98,7 @@ static int compose_quantize(struct woq_compose *c, struct woq_error *err)
     }
     if (k && (rc = woq_compose_nest(c, first, c->n_stages - first, loop, "through", err)))
         return rc;
-    return woq_compose_add(c, "woq-pack", hidden, err);
+    return woq_compose_add(c, "woq-pack", pack_hidden, err);
 }
 
 static int place_quantize(struct woq_compose *c, char **operands, struct woq_error *err)

@@ -5,23 +5,19 @@
  * linears of a group. Codes have the same bits on any ISA and for any number of threads. */
 #include <woq/gptq.h>
 #include <woq/quantizer.h>
+#include <woq/scheme_opts.h>
 
-static long bits = 4, group_size = 32, block_size = 128, refit;
-static bool sym, asym, full_range, act_order, static_groups, gar, mse, keep_hess, timings;
+static struct woq_scheme_opts scheme = WOQ_SCHEME_OPTS_INIT;
+static long block_size = 128, refit;
+static bool act_order, static_groups, gar, mse, keep_hess, timings;
 static double percdamp = 0.01, correct = 0.25;
-static const char *search = "diag", *scale_dtype = "f32", *fallback = "error";
+static const char *search = "diag", *fallback = "error";
 static struct woq_list match;
 static struct woq_gptq_opts defaults;
 
 /* clang-format off */
 static const struct woq_opt opts[] = {
-    { WOQ_OPT_INT, 'b', "bits", "N", &bits, false, "bits per code", .lo = 1, .hi = 8 },
-    { WOQ_OPT_INT, 'g', "group-size", "N", &group_size, false,
-      "weights that share a scale; -1 = a whole row", .lo = -1, .hi = 2147483648.0 },
-    { WOQ_OPT_FLAG, 0, "sym", NULL, &sym, false, "symmetric codes, no zero point (the default)" },
-    { WOQ_OPT_FLAG, 0, "asym", NULL, &asym, false, "asymmetric codes with a zero point" },
-    { WOQ_OPT_FLAG, 0, "full-range", NULL, &full_range, false,
-      "symmetric: give the largest weight the code -2^(bits-1); scales may be negative" },
+    WOQ_SCHEME_ROWS(scheme),
     { WOQ_OPT_FLAG, 0, "act-order", NULL, &act_order, false,
       "columns by descending diagonal of the Hessian; groups follow the order (g_idx)" },
     { WOQ_OPT_FLAG, 0, "static-groups", NULL, &static_groups, false,
@@ -37,9 +33,6 @@ static const struct woq_opt opts[] = {
       "choose ranges: as they are (none), by |error|^2.4 (mse), by squared error weighted with the "
       "Hessian's diagonal (diag)", "none|mse|diag" },
     { WOQ_OPT_FLAG, 0, "mse", NULL, &mse, false, "the same as --search mse" },
-    { WOQ_OPT_ENUM, 0, "scale-dtype", "DTYPE", &scale_dtype, false,
-      "f16: round scales before codes are chosen, as formats with f16 scales will store them",
-      "f32|f16" },
     { WOQ_OPT_INT, 0, "refit", "N", &refit, false,
       "sweeps after the column loop: scales by least squares, codes by coordinate descent",
       .lo = 0, .hi = 1000 },
@@ -59,20 +52,11 @@ static const struct woq_opt opts[] = {
 
 static int check(struct woq_error *err)
 {
-    if (sym && asym)
-        return woq_fail(err, WOQ_EUSAGE, NULL, "--sym and --asym exclude each other");
     if (act_order && gar)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--act-order and --gar exclude each other");
     if (mse && strcmp(search, "none") == 0)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--mse and --search none exclude each other");
-    if (group_size == 0)
-        return woq_fail(err, WOQ_EUSAGE, NULL, "--group-size 0: want -1 or 1 and more");
     woq_gptq_opts_init(&defaults);
-    defaults.scheme.bits = (int)bits;
-    defaults.scheme.group_size = group_size;
-    defaults.scheme.sym = !asym;
-    defaults.scheme.full_range = full_range;
-    snprintf(defaults.scheme.scale_dtype, sizeof defaults.scheme.scale_dtype, "%s", scale_dtype);
     defaults.order = act_order ? WOQ_ORDER_ACT : gar ? WOQ_ORDER_GAR : WOQ_ORDER_NONE;
     defaults.static_groups = static_groups;
     defaults.block_size = (size_t)block_size;
@@ -82,7 +66,7 @@ static int check(struct woq_error *err)
     defaults.search = strcmp(search, "none") == 0         ? WOQ_GPTQ_MINMAX
                       : mse || strcmp(search, "mse") == 0 ? WOQ_GPTQ_MSE
                                                           : WOQ_GPTQ_DIAG;
-    return woq_scheme_check(&defaults.scheme, err);
+    return woq_scheme_opts_apply(&defaults.scheme, &scheme, err);
 }
 
 static int quantize(struct woq_quantizer *q, const struct woq_frame *f, const struct woq_scheme *s,

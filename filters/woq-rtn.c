@@ -5,31 +5,26 @@
  * for each group. Where a `hess` or `stat` frame describes the inputs of a weight, an error counts
  * by the second moment of its input. */
 #include <woq/quantizer.h>
+#include <woq/scheme_opts.h>
 
-static long bits = 4, group_size = 32, group_dim = 1;
-static bool sym, asym, full_range, mse;
-static const char *search = "none", *scale_dtype = "f32";
+static struct woq_scheme_opts scheme = WOQ_SCHEME_OPTS_INIT;
+static bool mse;
+static const char *search = "none";
 static struct woq_list match;
 static struct woq_scheme defaults;
 
 /* clang-format off */
 static const struct woq_opt opts[] = {
-    { WOQ_OPT_INT, 'b', "bits", "N", &bits, false, "bits per code", .lo = 1, .hi = 8 },
-    { WOQ_OPT_INT, 'g', "group-size", "N", &group_size, false,
-      "weights that share a scale; -1 = a whole row", .lo = -1, .hi = 2147483648.0 },
-    { WOQ_OPT_INT, 0, "group-dim", "D", &group_dim, false,
+    WOQ_SCHEME_ROWS(scheme),
+    { WOQ_OPT_INT, 0, "group-dim", "D", &scheme.group_dim, false,
       "groups run along the inputs (1) or along the outputs (0)", .lo = 0, .hi = 1 },
-    { WOQ_OPT_FLAG, 0, "sym", NULL, &sym, false, "symmetric codes, no zero point (the default)" },
-    { WOQ_OPT_FLAG, 0, "asym", NULL, &asym, false, "asymmetric codes with a zero point" },
-    { WOQ_OPT_FLAG, 0, "full-range", NULL, &full_range, false,
-      "symmetric: give the largest weight the code -2^(bits-1); scales may be negative" },
+    { WOQ_OPT_INT, 0, "group-rows", "N", &scheme.group_rows, false,
+      "rows that share their scales; -1 = all: fp8 of blocks and of whole tensors", .lo = -1,
+      .hi = 2147483648.0 },
     { WOQ_OPT_ENUM, 0, "search", "HOW", &search, false,
       "shrink ranges to lessen the squared error: one ratio per layer (clip) or per group (mse)",
       "none|clip|mse" },
     { WOQ_OPT_FLAG, 0, "mse", NULL, &mse, false, "the same as --search mse" },
-    { WOQ_OPT_ENUM, 0, "scale-dtype", "DTYPE", &scale_dtype, false,
-      "f16: round scales before codes are chosen, as formats with f16 scales will store them",
-      "f32|f16" },
     { WOQ_OPT_LIST, 'm', "match", "GLOB", &match, false,
       "only weights whose name matches GLOB; may be repeated" },
     { WOQ_OPT_END },
@@ -38,21 +33,11 @@ static const struct woq_opt opts[] = {
 
 static int check(struct woq_error *err)
 {
-    if (sym && asym)
-        return woq_fail(err, WOQ_EUSAGE, NULL, "--sym and --asym exclude each other");
     if (mse && strcmp(search, "clip") == 0)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--mse and --search clip exclude each other");
-    if (group_size == 0)
-        return woq_fail(err, WOQ_EUSAGE, NULL, "--group-size 0: want -1 or 1 and more");
     woq_scheme_init(&defaults);
-    defaults.bits = (int)bits;
-    defaults.group_size = group_size;
-    defaults.group_dim = (int)group_dim;
-    defaults.sym = !asym;
-    defaults.full_range = full_range;
     snprintf(defaults.search, sizeof defaults.search, "%s", mse ? "mse" : search);
-    snprintf(defaults.scale_dtype, sizeof defaults.scale_dtype, "%s", scale_dtype);
-    return woq_scheme_check(&defaults, err);
+    return woq_scheme_opts_apply(&defaults, &scheme, err);
 }
 
 static int quantize(struct woq_quantizer *q, const struct woq_frame *f, const struct woq_scheme *s,
@@ -77,6 +62,7 @@ int main(int argc, char **argv)
         .examples = "  woq-extract model/ | woq-rtn --bits 4 --group-size 64 --asym | "
                     "woq-pack --format gptq -o out/\n"
                     "  woq-extract model/ | woq-rtn --bits 3 --search mse >model-3bit.wts\n"
+                    "  woq-extract model/ | woq-rtn --dtype nf4 --group-size 64 >model-nf4.wts\n"
     };
     struct woq_quantizer q = { .defaults = &defaults, .match = &match, .quantize = quantize };
     struct woq_filter w;

@@ -28,31 +28,42 @@ struct tile {
     float *column; /* [n] scratch: one group of one row */
 };
 
-float woq_gptq_scale(const struct woq_gptq_run *r, float scale)
-{
-    const struct woq_kernels *k = woq_kernels();
-    uint16_t half;
+/* What the ranges of a group come to before they are shrunk. */
+struct range {
+    float lo, hi;
+    bool negative; /* full range: the scale is */
+};
 
-    if (!r->f16)
-        return scale;
-    if (fabsf(scale) < 0x1p-24f) /* may not become 0: the smallest f16 instead */
-        scale = scale < 0 ? -0x1p-24f : 0x1p-24f;
-    k->f32_to_f16(&half, &scale, 1);
-    k->f16_to_f32(&scale, &half, 1);
-    return scale;
-}
-
-/* scale and zero of a range, algorithms.md 3.4 with lo = -hi for every symmetric group; full range:
- * the end of the larger magnitude, -hi or (negative) hi, gets the code 0, algorithms.md 1.3. */
-static void params(const struct woq_gptq_run *r, float lo, float hi, bool negative, float *scale,
+/* Integers: scale and zero, algorithms.md 3.4 with lo = -hi for every symmetric group; full range:
+ * the end of the larger magnitude, -hi or (negative) hi, gets the code 0, algorithms.md 1.3.
+ * Codebooks: by the rule of the format. */
+static void params(const struct woq_gptq_run *r, const struct range *a, float shrink, float *scale,
                    float *zero)
 {
-    const float x = r->o->scheme.full_range ? hi / r->mid : (hi - lo) / r->maxq;
+    const struct woq_grid *g = &r->grid;
+    const float lo = shrink * a->lo, hi = shrink * a->hi;
+    const float x = r->o->scheme.full_range ? hi / g->mid : (hi - lo) / g->maxq;
 
-    *scale = woq_gptq_scale(r, x > 0 ? negative ? -x : x : 2 / r->maxq);
-    *zero = r->o->scheme.sym ? r->mid : rintf((x > 0 ? -lo : 1) / *scale);
-    if (r->f16 && *zero > r->maxq) /* the rounded scale may be too small for the range */
-        *zero = r->maxq;
+    if (g->levels) {
+        woq_group_params(scale, zero, &a->lo, &a->hi, 1, shrink, g);
+        return;
+    }
+    *scale = x > 0 ? a->negative ? -x : x : 2 / g->maxq;
+    woq_grid_round(g, scale, 1);
+    *zero = r->o->scheme.sym ? g->mid : rintf((x > 0 ? -lo : 1) / *scale);
+    if (g->f16 && *zero > g->maxq) /* the rounded scale may be too small for the range */
+        *zero = g->maxq;
+}
+
+/* How far the i-th candidate shrinks a range: of powers of two only the next one is another. */
+static int n_shrinks(const struct woq_gptq_run *r)
+{
+    return r->grid.format->scale == WOQ_SCALE_E8M0 ? 2 : SHRINKS;
+}
+
+static float shrink_at(const struct woq_gptq_run *r, int i)
+{
+    return n_shrinks(r) == 2 ? (float)(1 + i) : 1 - (float)i / 100;
 }
 
 static float powered(const struct woq_gptq_run *r, const float *x, size_t n, float scale,
@@ -69,36 +80,47 @@ static float powered(const struct woq_gptq_run *r, const float *x, size_t n, flo
     return sum;
 }
 
+static float loss_of(const struct woq_gptq_run *r, const float *x, const float *weight, size_t n,
+                     float scale, float zero)
+{
+    const struct woq_kernels *k = woq_kernels();
+    float loss;
+
+    if (r->o->search == WOQ_GPTQ_MSE)
+        return powered(r, x, n, scale, zero);
+    if (!r->grid.levels)
+        return k->quant_err(x, weight, n, scale, zero, r->grid.maxq);
+    k->level_err_groups(&loss, x, weight, n, n, &scale, r->grid.levels);
+    return loss;
+}
+
 /* scale and zero for `n` weights of one row; weight: their importance for the search. */
 static void find_params(const struct woq_gptq_run *r, const float *x, const float *weight, size_t n,
                         float *scale, float *zero)
 {
-    const struct woq_kernels *k = woq_kernels();
-    float lo, hi, best = INFINITY;
-    bool negative;
+    struct range a;
+    float best = INFINITY;
 
-    k->minmax_f32(&lo, &hi, x, n);
-    lo = lo < 0 ? lo : 0;
-    hi = hi > 0 ? hi : 0;
-    negative = r->o->scheme.full_range && hi > -lo;
+    woq_kernels()->minmax_f32(&a.lo, &a.hi, x, n);
+    a.lo = a.lo < 0 ? a.lo : 0;
+    a.hi = a.hi > 0 ? a.hi : 0;
+    a.negative = r->o->scheme.full_range && a.hi > -a.lo;
     if (r->o->scheme.sym) {
-        hi = -lo > hi ? -lo : hi;
-        lo = -hi;
+        a.hi = -a.lo > a.hi ? -a.lo : a.hi;
+        a.lo = -a.hi;
     }
-    if (lo == 0 && hi == 0) {
-        lo = -1;
-        hi = 1;
+    if (a.lo == 0 && a.hi == 0 && !r->grid.levels) {
+        a.lo = -1;
+        a.hi = 1;
     }
-    params(r, lo, hi, negative, scale, zero);
+    params(r, &a, 1, scale, zero);
     if (r->o->search == WOQ_GPTQ_MINMAX)
         return;
-    for (int i = 0; i < SHRINKS; i++) {
-        const float p = 1 - (float)i / 100;
+    for (int i = 0; i < n_shrinks(r); i++) {
         float s, z, loss;
 
-        params(r, p * lo, p * hi, negative, &s, &z);
-        loss = r->o->search == WOQ_GPTQ_MSE ? powered(r, x, n, s, z)
-                                            : k->quant_err(x, weight, n, s, z, r->maxq);
+        params(r, &a, shrink_at(r, i), &s, &z);
+        loss = loss_of(r, x, weight, n, s, z);
         if (loss < best) {
             best = loss;
             *scale = s;
@@ -221,9 +243,9 @@ static int check(const struct woq_factor *f, const struct woq_gptq_opts *o, cons
 
     if (rc)
         return rc;
-    if (o->scheme.group_dim != 1)
-        return woq_fail(err, WOQ_EUSAGE, "use woq-rtn for group_dim 0",
-                        "GPTQ has groups along the inputs only");
+    if (o->scheme.group_dim != 1 || o->scheme.group_rows != 1)
+        return woq_fail(err, WOQ_EUSAGE, "use woq-rtn for group_dim 0 and for group_rows",
+                        "GPTQ has groups along the inputs only, one row each");
     if (o->block_size == 0)
         return woq_fail(err, WOQ_EUSAGE, NULL, "block size 0");
     if (o->refit && !f->h)
@@ -260,6 +282,7 @@ int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const fl
              size_t n_rows, const struct woq_factor *f, const struct woq_gptq_opts *o,
              struct woq_gptq_report *report, struct woq_error *err)
 {
+    float lut[256];
     struct woq_gptq_run r = { .codes = codes,
                               .scale = scale,
                               .zero = zero,
@@ -275,9 +298,11 @@ int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const fl
         return rc;
     r.n_groups = woq_scheme_groups(&o->scheme, f->n);
     r.group = r.n_groups == 1 ? f->n : (size_t)o->scheme.group_size;
-    r.maxq = (float)((1 << o->scheme.bits) - 1);
-    r.mid = (float)(1 << (o->scheme.bits - 1));
-    r.f16 = strcmp(o->scheme.scale_dtype, "f16") == 0;
+    woq_grid_init(&r.grid, &o->scheme, w, n_rows * f->n);
+    if (r.grid.levels) {
+        woq_format_lut(lut, r.grid.format);
+        r.lut = lut;
+    }
     memory = side_tables(&r, err);
     if (!memory)
         return WOQ_ENOMEM;
@@ -292,7 +317,7 @@ int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const fl
     if (atomic_load(&r.failed))
         return woq_fail_nomem(err, ROWS * f->n * sizeof(float));
     if (!woq_kernels()->all_finite_f32(scale, n_rows * r.n_groups))
-        return woq_fail(err, WOQ_EDATA, r.f16 ? "take --scale-dtype f32" : NULL,
+        return woq_fail(err, WOQ_EDATA, r.grid.f16 ? "take --scale-dtype f32" : NULL,
                         "a scale does not fit in %s: the weights of its group are too large",
                         o->scheme.scale_dtype);
     return o->refit ? woq_gptq_refit(&r, report, err) : WOQ_OK;

@@ -102,17 +102,21 @@ static int quantize(struct woq_frame *out, const struct woq_frame *weight, const
     const struct woq_scheme *s = &o->scheme;
     const size_t n_groups = woq_scheme_groups(s, n);
     const uint64_t cols = n;
-    uint8_t *codes;
-    float *scale, *zero;
     void *spare = NULL, *g_idx = NULL;
-    int rc = woq_qten_begin(out, weight, s, &codes, &scale, &zero, err);
+    struct woq_qarrays a;
+    int rc = woq_scheme_check(s, err);
+
+    if (rc == WOQ_OK)
+        rc = woq_qten_begin(out, weight, s, &a, err);
 
     if (rc == WOQ_OK && o->order == WOQ_ORDER_ACT && !o->static_groups && n_groups > 1)
         rc = woq_frame_alloc(out, "g_idx", WOQ_I32, 1, &cols, &g_idx, err);
-    if (rc == WOQ_OK && !zero && !(zero = spare = malloc(n_rows * n_groups * sizeof *zero)))
-        rc = woq_fail_nomem(err, n_rows * n_groups * sizeof *zero);
+    if (rc == WOQ_OK && !a.zero && !(a.zero = spare = malloc(n_rows * n_groups * sizeof *a.zero)))
+        rc = woq_fail_nomem(err, n_rows * n_groups * sizeof *a.zero);
     if (rc == WOQ_OK)
-        rc = woq_gptq(codes, scale, zero, g_idx, data, n_rows, f, o, report, err);
+        rc = woq_gptq(a.codes, a.scale, a.zero, g_idx, data, n_rows, f, o, report, err);
+    if (rc == WOQ_OK)
+        woq_qten_finish(&a, s, data, n_rows * n);
     free(spare);
     return rc;
 }

@@ -12,8 +12,8 @@ struct woq_gptq_run {
     float *scale, *zero; /* [n_rows][n_groups] */
     const float *w;      /* [n_rows][n] */
     size_t n_rows, n, group, n_groups;
-    float maxq, mid;
-    bool f16; /* scales are to be values of f16 */
+    struct woq_grid grid;
+    const float *lut; /* of a codebook, or NULL */
     const struct woq_factor *f;
     const struct woq_gptq_opts *o;
     const float *weight;     /* [n] diagonal of H, in permuted order, for the search */
@@ -26,11 +26,25 @@ struct woq_gptq_run {
 static inline float woq_gptq_code(const struct woq_gptq_run *r, float x, float scale, float zero,
                                   uint8_t *code)
 {
-    float q = rintf(x / scale) + zero;
+    const struct woq_levels *levels = r->grid.levels;
+    float q;
 
-    q = q < 0 ? 0 : q > r->maxq ? r->maxq : q;
+    if (levels) {
+        const unsigned at = woq_level_of(levels, x / (scale != 0 ? scale : INFINITY));
+
+        *code = (uint8_t)levels->code[at];
+        return levels->value[at] * scale;
+    }
+    q = rintf(x / scale) + zero;
+    q = q < 0 ? 0 : q > r->grid.maxq ? r->grid.maxq : q;
     *code = (uint8_t)q;
     return (q - zero) * scale;
+}
+
+/* The value that a code decodes to, before the scale. */
+static inline float woq_gptq_value(const struct woq_gptq_run *r, uint8_t code, float zero)
+{
+    return r->lut ? r->lut[code] : (float)code - zero;
 }
 
 /* Do groups lie in the order of the columns as they are processed (then there is a g_idx)? */
@@ -38,9 +52,6 @@ static inline bool woq_gptq_groups_move(const struct woq_gptq_run *r)
 {
     return r->o->order == WOQ_ORDER_ACT && !r->o->static_groups;
 }
-
-/* A scale as it will be stored: rounded to f16 where the scheme says so, never to 0. */
-float woq_gptq_scale(const struct woq_gptq_run *r, float scale);
 
 /* Sweeps over what the column loop made of all rows; see struct woq_gptq_opts.refit. Sets
  * report->error and report->refit_error. */

@@ -80,7 +80,7 @@ static void measure(const struct refit *f, struct tile *t)
 
             for (; j < end; j++)
                 t->r[i * r->n + j] =
-                    t->w[i * r->n + j] - ((float)t->codes[i * r->n + j] - zero) * scale;
+                    t->w[i * r->n + j] - woq_gptq_value(r, t->codes[i * r->n + j], zero) * scale;
         }
     memset(t->v, 0, t->rows * r->n * sizeof *t->v);
     woq_kernels()->rank_sub_f32(t->v, r->n, t->r, r->n, f->h, r->n, t->rows, r->n, r->n);
@@ -129,9 +129,12 @@ static void fit_scale(const struct woq_gptq_run *r, struct tile *t, size_t i, si
     along(c, t->v + i * r->n + c0, y, width, &num, &den);
     if (!(den > 0))
         return;
-    better = woq_gptq_scale(r, (float)((double)*scale + num / den));
+    better = (float)((double)*scale + num / den);
+    if (!isfinite(better) || !(better * *scale > 0))
+        return;
+    woq_grid_round(&r->grid, &better, 1);
     step = (double)better - (double)*scale;
-    if (!isfinite(better) || !(better * *scale > 0) || !(step * step * den < 2 * step * num))
+    if (!(better * *scale > 0) || !(step * step * den < 2 * step * num))
         return;
     move(r, t, i, c0, width, (float)step, c, y);
     *scale = better;
@@ -150,7 +153,7 @@ static void fit_zero(const struct woq_gptq_run *r, struct tile *t, size_t i, siz
     if (!(step * step * den < 2 * step * num))
         return;
     /* w_hat = (code - zero) * scale: up by scale is one less */
-    if (step == (double)scale ? *zero < 1 : *zero + 1 > r->maxq)
+    if (step == (double)scale ? *zero < 1 : *zero + 1 > r->grid.maxq)
         return;
     *zero += step == (double)scale ? -1.0f : 1.0f;
     move(r, t, i, c0, width, (float)step, NULL, ones);
@@ -171,12 +174,12 @@ static bool descend(const struct refit *f, struct tile *t, size_t g, size_t c0, 
             const float scale = *scale_of(r, t, i, g), zero = *zero_of(r, t, i, g);
             float *v = t->v + i * r->n, step;
             uint8_t *code = t->codes + i * r->n + j, better;
-            const float now = ((float)*code - zero) * scale;
+            const float now = woq_gptq_value(r, *code, zero) * scale;
 
             woq_gptq_code(r, now - v[j] / diag, scale, zero, &better);
             if (t->done[i] || better == *code)
                 continue;
-            step = ((float)better - (float)*code) * scale;
+            step = (woq_gptq_value(r, better, zero) - woq_gptq_value(r, *code, zero)) * scale;
             *code = better;
             woq_kernels()->axpy_f32(v + b0, h + b0, b1 - b0, step);
             t->delta[i * r->group + j - c0] -= step;
@@ -199,7 +202,8 @@ static void one_group(const struct refit *f, struct tile *t, size_t g, float *on
     memset(t->y, 0, t->rows * r->group * sizeof *t->y);
     for (size_t i = 0; i < t->rows; i++)
         for (size_t j = 0; j < width; j++)
-            t->c[i * r->group + j] = (float)t->codes[i * r->n + c0 + j] - *zero_of(r, t, i, g);
+            t->c[i * r->group + j] =
+                woq_gptq_value(r, t->codes[i * r->n + c0 + j], *zero_of(r, t, i, g));
     k->rank_sub_f32(t->y, r->group, t->c, r->group, hg, r->n, t->rows, width, width);
     memset(ones, 0, width * sizeof *ones);
     for (size_t j = 0; j < width && !r->o->scheme.sym; j++)

@@ -170,6 +170,13 @@ static int set(const struct woq_opt *o, const char *value, struct woq_error *err
 }
 
 /* One long option; consumes argv[*i + 1] when it needs a value that is not attached. */
+static void mark(const struct cursor *c, const struct woq_opt *o, size_t index)
+{
+    c->seen[index] = true;
+    if (o->given)
+        *o->given = true;
+}
+
 static int parse_long(const struct cursor *c, int argc, char **argv, int *i, struct woq_error *err)
 {
     const char *name = argv[*i] + 2, *eq = strchr(name, '='), *value = eq ? eq + 1 : NULL;
@@ -192,7 +199,7 @@ static int parse_long(const struct cursor *c, int argc, char **argv, int *i, str
             return woq_fail(err, WOQ_EUSAGE, NULL, "--%s wants %s", o->long_name, o->arg);
         value = argv[++*i];
     }
-    c->seen[index] = true;
+    mark(c, o, index);
     return set(o, value, err);
 }
 
@@ -205,7 +212,7 @@ static int parse_short(const struct cursor *c, int argc, char **argv, int *i, st
 
         if (!o)
             return woq_fail(err, WOQ_EUSAGE, "see --help", "unknown option -%c", *s);
-        c->seen[index] = true;
+        mark(c, o, index);
         if (o->type != WOQ_OPT_FLAG) {
             if (!s[1] && *i + 1 >= argc)
                 return woq_fail(err, WOQ_EUSAGE, NULL, "-%c wants %s", *s, o->arg);

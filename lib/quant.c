@@ -1,6 +1,6 @@
 /* quant.c -- the QTEN frame: made, checked, decoded. */
+#include "quant_internal.h"
 #include <woq/kernels.h>
-#include <woq/quant.h>
 #include <woq/threads.h>
 
 #include <math.h>
@@ -11,10 +11,9 @@ enum {
     CHUNK = 512,          /* columns whose parameters are gathered at a time */
 };
 
-/* An optional array: NULL when absent, else checked for its dtype and shape. */
-static int optional(const struct woq_frame *f, const char *name, enum woq_dtype dtype,
-                    unsigned n_dims, uint64_t dim0, uint64_t dim1, const void **data,
-                    struct woq_error *err)
+int woq_optional_array(const struct woq_frame *f, const char *name, enum woq_dtype dtype,
+                       unsigned n_dims, uint64_t dim0, uint64_t dim1, const void **data,
+                       struct woq_error *err)
 {
     const struct woq_array *a;
     int rc;
@@ -40,7 +39,7 @@ static int required(const struct woq_frame *f, const char *name, enum woq_dtype 
     const struct woq_array *a;
     const int rc = woq_frame_want(f, name, dtype, 2, &a, err);
 
-    return rc ? rc : optional(f, name, dtype, 2, dim0, dim1, data, err);
+    return rc ? rc : woq_optional_array(f, name, dtype, 2, dim0, dim1, data, err);
 }
 
 /* bits, group_size and group_dim; other keys belong to the method that made the codes. */
@@ -67,6 +66,7 @@ static int read_meta(struct woq_qview *q, struct woq_scheme *s, const struct woq
                         s->group_dim);
     q->bits = s->bits;
     q->group_dim = s->group_dim;
+    q->group_rows = woq_json_get_int(quant, "group_rows", 1);
     return WOQ_OK;
 }
 
@@ -141,10 +141,10 @@ int woq_qview_init(struct woq_qview *q, const struct woq_frame *f, struct woq_er
     dim0 = v.group_dim ? v.n_rows : v.n_groups;
     dim1 = v.group_dim ? v.n_groups : v.n_cols;
     if ((rc = required(f, "scale", WOQ_F32, dim0, dim1, &scale, err)) ||
-        (rc = optional(f, "zero", WOQ_F32, 2, dim0, dim1, &zero, err)) ||
-        (rc = optional(f, "g_idx", WOQ_I32, 1, v.n_cols, 1, &g_idx, err)) ||
-        (rc = optional(f, "lut", WOQ_F32, 1, (uint64_t)1 << v.bits, 1, &lut, err)) ||
-        (rc = optional(f, "in_scale", WOQ_F32, 1, v.n_cols, 1, &in_scale, err)))
+        (rc = woq_optional_array(f, "zero", WOQ_F32, 2, dim0, dim1, &zero, err)) ||
+        (rc = woq_optional_array(f, "g_idx", WOQ_I32, 1, v.n_cols, 1, &g_idx, err)) ||
+        (rc = woq_optional_array(f, "lut", WOQ_F32, 1, (uint64_t)1 << v.bits, 1, &lut, err)) ||
+        (rc = woq_optional_array(f, "in_scale", WOQ_F32, 1, v.n_cols, 1, &in_scale, err)))
         return rc;
     v.sym = !zero;
     v.codes = codes->data;
@@ -153,7 +153,9 @@ int woq_qview_init(struct woq_qview *q, const struct woq_frame *f, struct woq_er
     v.g_idx = g_idx;
     v.lut = lut;
     v.in_scale = in_scale;
-    if ((rc = check_g_idx(&v, name, err)) || (rc = check_codes(&v, name, err)))
+    if ((rc = check_g_idx(&v, name, err)) || (rc = check_codes(&v, name, err)) ||
+        (rc = woq_nested_init(&v.scale_codes, f, "scale", dim0, dim1, err)) ||
+        (zero && (rc = woq_nested_init(&v.zero_codes, f, "zero", dim0, dim1, err))))
         return rc;
     *q = v;
     return WOQ_OK;
@@ -179,8 +181,7 @@ static void dequant_spread(float *dst, const struct woq_qview *q, size_t row, si
 
     spread(scale, q, q->scale, row, c0, n);
     if (q->lut) {
-        for (size_t i = 0; i < n; i++)
-            dst[i] = q->lut[codes[i]] * scale[i];
+        woq_kernels()->lut_cols_f32(dst, codes, n, scale, q->lut, (size_t)1 << q->bits);
         return;
     }
     if (q->zero)
@@ -194,7 +195,10 @@ void woq_dequant_rows(float *dst, const struct woq_qview *q, size_t row0, size_t
     const struct woq_kernels *k = woq_kernels();
 
     for (size_t row = row0; row < row1; row++, dst += q->n_cols) {
-        if (q->group_dim && !q->lut && !q->g_idx)
+        if (q->group_dim && q->lut && !q->g_idx)
+            k->lut_groups_f32(dst, q->codes + row * q->n_cols, q->n_cols, q->group_elems,
+                              q->scale + row * q->n_groups, q->lut, (size_t)1 << q->bits);
+        else if (q->group_dim && !q->g_idx)
             k->dequant_groups_u8(dst, q->codes + row * q->n_cols, q->n_cols, q->group_elems,
                                  q->scale + row * q->n_groups,
                                  q->zero ? q->zero + row * q->n_groups : NULL,
@@ -261,57 +265,4 @@ int woq_weight_f32(const struct woq_frame *f, size_t *n_rows, size_t *n_cols, co
     *n_rows = t.n_rows;
     *n_cols = t.n_cols;
     return WOQ_OK;
-}
-
-static int copy_meta(struct woq_frame *out, const struct woq_frame *like,
-                     const struct woq_scheme *s, struct woq_error *err)
-{
-    struct woq_json *meta = woq_frame_edit(out);
-
-    woq_json_each(item, like->meta) if (strcmp(woq_json_key(item), "quant") != 0)
-        woq_json_set(meta, woq_json_key(item), woq_json_copy(item));
-    woq_json_set(meta, "quant", woq_scheme_to_json(s));
-    return woq_json_get(meta, "quant") ? WOQ_OK : woq_fail_nomem(err, 1 << 10);
-}
-
-int woq_qten_begin(struct woq_frame *out, const struct woq_frame *like, const struct woq_scheme *s,
-                   uint8_t **codes, float **scale, float **zero, struct woq_error *err)
-{
-    struct woq_tensor t;
-    uint64_t shape[2], groups[2];
-    void *c = NULL, *sc = NULL, *z = NULL;
-    int rc = woq_frame_view(like, &t, err);
-
-    if (rc)
-        return rc;
-    if (t.n_dims != 2 || t.n_elem == 0)
-        return woq_fail(err, WOQ_ETYPE, NULL,
-                        "'%s' has %u dimensions and %zu elements, want a matrix", t.name, t.n_dims,
-                        t.n_elem);
-    shape[0] = t.n_rows;
-    shape[1] = t.n_cols;
-    groups[0] = s->group_dim ? t.n_rows : woq_scheme_groups(s, t.n_rows);
-    groups[1] = s->group_dim ? woq_scheme_groups(s, t.n_cols) : t.n_cols;
-    woq_frame_begin(out, "QTEN");
-    if ((rc = copy_meta(out, like, s, err)) ||
-        (rc = woq_frame_alloc(out, "codes", WOQ_U8, 2, shape, &c, err)) ||
-        (rc = woq_frame_alloc(out, "scale", WOQ_F32, 2, groups, &sc, err)))
-        return rc;
-    if (woq_scheme_has_zero(s) && (rc = woq_frame_alloc(out, "zero", WOQ_F32, 2, groups, &z, err)))
-        return rc;
-    *codes = c;
-    *scale = sc;
-    *zero = z;
-    return WOQ_OK;
-}
-
-double woq_qten_bits(const struct woq_qview *q)
-{
-    const double groups = (double)q->n_groups * (double)(q->group_dim ? q->n_rows : q->n_cols);
-    double bits = (double)q->bits * (double)q->n_rows * (double)q->n_cols;
-
-    bits += groups * (16.0 + (q->zero ? q->bits : 0.0));
-    if (q->g_idx)
-        bits += 32.0 * (double)q->n_cols;
-    return bits;
 }

@@ -20,107 +20,42 @@ enum {
     N_RATIOS = 40,        /* 1.6: 1 - i/200, i = 0..39 */
 };
 
-/* To nearest, ties to even, for |x| < 2^22: the sum has no bits left below 1. Exact where rintf is,
- * without a call per group. */
-static inline float round_even(float x)
-{
-    return (x + 0x1.8p23f) - 0x1.8p23f;
-}
-
-static void round_to_f16(float *scale, size_t n)
-{
-    const struct woq_kernels *k = woq_kernels();
-    uint16_t half[CHUNK];
-
-    for (size_t at = 0; at < n; at += CHUNK) {
-        const size_t m = n - at < CHUNK ? n - at : CHUNK;
-        for (size_t i = 0; i < m; i++) /* a scale may not become 0: the smallest f16 instead */
-            if (fabsf(scale[at + i]) < 0x1p-24f)
-                scale[at + i] = scale[at + i] < 0.0f ? -0x1p-24f : 0x1p-24f;
-        k->f32_to_f16(half, scale + at, m);
-        k->f16_to_f32(scale + at, half, m);
-    }
-}
-
-static void sym_scales(float *scale, const float *min, const float *max, size_t n, float quantile,
-                       const struct woq_scheme *s)
-{
-    const float half = (float)(1 << s->bits >> 1);
-    const float div = s->full_range ? half : s->bits == 1 ? 1.0f : half - 1.0f;
-
-    for (size_t i = 0; i < n; i++) {
-        const float lo = fabsf(min[i]), hi = fabsf(max[i]);
-        const float am = (lo > hi ? lo : hi) * quantile;
-        const float x = am / div;
-        /* an empty range, or one so small that the quotient vanishes, decodes to zeros */
-        scale[i] = x > 0.0f ? x : 1.0f / div;
-        if (s->full_range && hi > lo)
-            scale[i] = -scale[i];
-    }
-}
-
-static void asym_scales(float *scale, const float *min, const float *max, size_t n, float quantile,
-                        float maxq)
-{
-    for (size_t i = 0; i < n; i++) {
-        const float lo = (min[i] < 0.0f ? min[i] : 0.0f) * quantile;
-        const float hi = (max[i] > 0.0f ? max[i] : 0.0f) * quantile;
-        const float x = (hi - lo) / maxq;
-        scale[i] = x > 0.0f ? x : 2.0f / maxq;
-    }
-}
-
-/* zero = rint(-lo / scale); for an empty range lo is -1 (1.4). */
-static void asym_zeros(float *zero, const float *scale, const float *min, const float *max,
-                       size_t n, float quantile, float maxq)
-{
-    for (size_t i = 0; i < n; i++) {
-        const float lo = (min[i] < 0.0f ? min[i] : 0.0f) * quantile;
-        const float hi = (max[i] > 0.0f ? max[i] : 0.0f) * quantile;
-        const float x = ((hi - lo) / maxq > 0.0f ? -lo : 1.0f) / scale[i];
-        /* a scale rounded to f16 may be too small for the range */
-        zero[i] = x < maxq ? round_even(x) : maxq;
-    }
-}
-
-void woq_group_params(float *scale, float *zero, const float *min, const float *max, size_t n,
-                      float quantile, const struct woq_scheme *s)
-{
-    const float maxq = (float)((1 << s->bits) - 1);
-
-    if (s->sym)
-        sym_scales(scale, min, max, n, quantile, s);
-    else
-        asym_scales(scale, min, max, n, quantile, maxq);
-    if (strcmp(s->scale_dtype, "f16") == 0)
-        round_to_f16(scale, n);
-    if (!zero)
-        return;
-    if (!s->sym)
-        asym_zeros(zero, scale, min, max, n, quantile, maxq);
-    else
-        for (size_t i = 0; i < n; i++)
-            zero[i] = s->bits == 1 ? 0.0f : (float)(1 << s->bits >> 1);
-}
-
 struct job {
     const struct woq_kernels *k;
+    const struct woq_grid *g;
     const struct woq_scheme *s;
     const float *w, *importance;
     uint8_t *codes;
     float *scale, *zero;
     size_t n_rows, n_cols, group, n_groups; /* groups along the grouped dimension */
     size_t item_rows, n_bands; /* rows per item; group_dim 0: items of CHUNK columns per group */
-    float mid, maxq, quantile;
-    bool per_group; /* search for each group; else `quantile` for all */
-    double *loss;   /* [items][N_RATIOS] during a clip search, or NULL */
-    float *columns; /* [threads][TILE][group], group_dim 0 with a search */
+    float quantile;
+    bool per_group;   /* search for each group; else `quantile` for all */
+    bool given;       /* scale and zero are there, only codes are wanted */
+    float *min, *max; /* [n_rows][n_groups] where rows share their scales */
+    double *loss;     /* [items][N_RATIOS] during a clip search, or NULL */
+    float *columns;   /* [threads][TILE][group], group_dim 0 with a search */
     atomic_bool bad_weight, bad_scale;
 };
 
-static float ratio(int i)
+static void encode_groups(const struct job *j, uint8_t *codes, const float *w, size_t n,
+                          const float *scale, const float *zero)
 {
-    return (float)(1.0 - i / 200.0);
+    if (j->g->levels)
+        j->k->level_groups_u8(codes, w, n, j->group, scale, j->g->levels);
+    else
+        j->k->quant_groups_u8(codes, w, n, j->group, scale, zero, j->g->mid, j->g->maxq);
+}
+
+/* Of scales that are powers of two, only the next one makes a difference: it cuts nothing. */
+static int n_ratios(const struct job *j)
+{
+    return j->g->format->scale == WOQ_SCALE_E8M0 ? 2 : N_RATIOS;
+}
+
+static float ratio(const struct job *j, int i)
+{
+    return n_ratios(j) == 2 ? (float)(1 + i) : (float)(1.0 - i / 200.0);
 }
 
 /* n groups of `len` elements, one behind the other (the last may be shorter): their losses at every
@@ -133,9 +68,12 @@ static void search_groups(const struct job *j, const float *w, const float *impo
     const size_t n = len ? (n_elem + len - 1) / len : 0;
     float sc[CHUNK], z[CHUNK], e[CHUNK], best[CHUNK];
 
-    for (int i = 0; i < N_RATIOS; i++) {
-        woq_group_params(sc, z, min, max, n, ratio(i), j->s);
-        j->k->quant_err_groups(e, w, importance, n_elem, len, sc, z, 0, j->maxq);
+    for (int i = 0; i < n_ratios(j); i++) {
+        woq_group_params(sc, z, min, max, n, ratio(j, i), j->g);
+        if (j->g->levels)
+            j->k->level_err_groups(e, w, importance, n_elem, len, sc, j->g->levels);
+        else
+            j->k->quant_err_groups(e, w, importance, n_elem, len, sc, z, 0, j->g->maxq);
         for (size_t g = 0; g < n && loss; g++)
             loss[i] += (double)e[g] * (by ? (double)by[g] : 1.0);
         for (size_t g = 0; g < n && !loss; g++) {
@@ -160,20 +98,19 @@ static void do_row_chunk(struct job *j, size_t row, size_t g0, double *loss)
     float *zero = j->zero ? j->zero + row * j->n_groups + g0 : NULL;
     float min[CHUNK], max[CHUNK];
 
-    if (!j->k->minmax_groups_f32(min, max, w, n_cols, j->group))
+    if (!j->given && !j->k->minmax_groups_f32(min, max, w, n_cols, j->group))
         atomic_store(&j->bad_weight, true);
     if (loss || j->per_group) {
         search_groups(j, w, j->importance ? j->importance + col : NULL, n_cols, j->group, min, max,
                       NULL, loss, scale, zero);
         if (loss)
             return;
-    } else {
-        woq_group_params(scale, zero, min, max, n, j->quantile, j->s);
+    } else if (!j->given) {
+        woq_group_params(scale, zero, min, max, n, j->quantile, j->g);
     }
     if (!j->k->all_finite_f32(scale, n))
         atomic_store(&j->bad_scale, true);
-    j->k->quant_groups_u8(j->codes + row * j->n_cols + col, w, n_cols, j->group, scale, zero,
-                          j->mid, j->maxq);
+    encode_groups(j, j->codes + row * j->n_cols + col, w, n_cols, scale, zero);
 }
 
 static void do_rows(void *ctx, size_t item, int thread)
@@ -186,6 +123,55 @@ static void do_rows(void *ctx, size_t item, int thread)
     for (size_t row = row0; row < row1; row++)
         for (size_t g = 0; g < j->n_groups; g += CHUNK)
             do_row_chunk(j, row, g, j->loss ? j->loss + item * N_RATIOS : NULL);
+}
+
+/* --- groups of several rows: first the ranges of each row, then those of its companions --- */
+static void row_ranges(void *ctx, size_t item, int thread)
+{
+    struct job *j = ctx;
+    const size_t row0 = item * j->item_rows;
+    const size_t row1 = j->n_rows - row0 < j->item_rows ? j->n_rows : row0 + j->item_rows;
+
+    (void)thread;
+    for (size_t row = row0; row < row1; row++)
+        if (!j->k->minmax_groups_f32(j->min + row * j->n_groups, j->max + row * j->n_groups,
+                                     j->w + row * j->n_cols, j->n_cols, j->group))
+            atomic_store(&j->bad_weight, true);
+}
+
+static void shared_params(struct job *j, size_t row0, size_t row1)
+{
+    const size_t n = j->n_groups;
+    float *min = j->min + row0 * n, *max = j->max + row0 * n;
+
+    for (size_t row = row0 + 1; row < row1; row++)
+        j->k->minmax_cols_f32(min, max, j->min + row * n, n);
+    for (size_t row = row0 + 1; row < row1; row++)
+        j->k->minmax_cols_f32(min, max, j->max + row * n, n);
+    woq_group_params(j->scale + row0 * n, j->zero ? j->zero + row0 * n : NULL, min, max, n, 1.0f,
+                     j->g);
+    for (size_t row = row0 + 1; row < row1; row++) {
+        memcpy(j->scale + row * n, j->scale + row0 * n, n * sizeof *j->scale);
+        if (j->zero)
+            memcpy(j->zero + row * n, j->zero + row0 * n, n * sizeof *j->zero);
+    }
+}
+
+static int share_rows(struct job *j, size_t n_items, struct woq_error *err)
+{
+    const int64_t want = j->s->group_rows;
+    const size_t step = want < 1 || (uint64_t)want > j->n_rows ? j->n_rows : (size_t)want;
+
+    j->min = woq_alloc(2 * j->n_rows * j->n_groups * sizeof *j->min, err);
+    if (!j->min)
+        return WOQ_ENOMEM;
+    j->max = j->min + j->n_rows * j->n_groups;
+    woq_parallel(n_items, row_ranges, j);
+    for (size_t row = 0; row < j->n_rows; row += step)
+        shared_params(j, row, j->n_rows - row < step ? j->n_rows : row + step);
+    free(j->min);
+    j->given = true;
+    return WOQ_OK;
 }
 
 /* --- groups along a column: a band of CHUNK columns of one group of rows is an item --- */
@@ -243,14 +229,19 @@ static void do_band(void *ctx, size_t item, int thread)
         search_band(j, &b, min, max, loss, scale, zero,
                     j->columns + (size_t)thread * TILE * j->group);
     else
-        woq_group_params(scale, zero, min, max, b.n_cols, j->quantile, j->s);
+        woq_group_params(scale, zero, min, max, b.n_cols, j->quantile, j->g);
     if (loss)
         return;
     if (!j->k->all_finite_f32(scale, b.n_cols))
         atomic_store(&j->bad_scale, true);
-    for (size_t r = 0; r < b.n_rows; r++)
-        j->k->quant_cols_u8(j->codes + (b.row0 + r) * j->n_cols + b.col0, b.w + r * j->n_cols,
-                            b.n_cols, scale, zero, j->mid, j->maxq);
+    for (size_t r = 0; r < b.n_rows; r++) {
+        uint8_t *codes = j->codes + (b.row0 + r) * j->n_cols + b.col0;
+        const float *w = b.w + r * j->n_cols;
+        if (j->g->levels)
+            j->k->level_cols_u8(codes, w, b.n_cols, scale, j->g->levels);
+        else
+            j->k->quant_cols_u8(codes, w, b.n_cols, scale, zero, j->g->mid, j->g->maxq);
+    }
 }
 
 /* --- errors, found again at leisure --- */
@@ -297,13 +288,13 @@ static int search_clip(struct job *j, size_t n_items, void (*fn)(void *, size_t,
         return WOQ_ENOMEM;
     memset(j->loss, 0, bytes);
     woq_parallel(n_items, fn, j);
-    for (int i = 0; i < N_RATIOS; i++) {
+    for (int i = 0; i < n_ratios(j); i++) {
         double sum = 0.0;
         for (size_t item = 0; item < n_items; item++)
             sum += j->loss[item * N_RATIOS + (size_t)i];
         if (sum < best) {
             best = sum;
-            j->quantile = ratio(i);
+            j->quantile = ratio(j, i);
         }
     }
     free(j->loss);
@@ -328,12 +319,44 @@ static int run(struct job *j, size_t n_items, void (*fn)(void *, size_t, int),
     return WOQ_OK;
 }
 
+static int run_rows(struct job *j, struct woq_error *err)
+{
+    size_t n_items;
+    int rc;
+
+    j->item_rows = j->n_cols >= ITEM_ELEMS ? 1 : ITEM_ELEMS / j->n_cols;
+    n_items = j->n_rows / j->item_rows + (j->n_rows % j->item_rows != 0);
+    if (j->s->group_rows != 1 && (rc = share_rows(j, n_items, err)))
+        return rc;
+    return run(j, n_items, do_rows, err);
+}
+
+static int run_bands(struct job *j, struct woq_error *err)
+{
+    size_t bytes;
+    int rc;
+
+    j->n_bands = (j->n_cols + CHUNK - 1) / CHUNK;
+    if (strcmp(j->s->search, "none") != 0) {
+        if (!woq_mul_size(j->group, (size_t)woq_threads() * TILE * sizeof(float), &bytes))
+            return woq_fail_nomem(err, SIZE_MAX);
+        j->columns = woq_alloc(bytes, err);
+        if (!j->columns)
+            return WOQ_ENOMEM;
+    }
+    rc = run(j, j->n_groups * j->n_bands, do_band, err);
+    free(j->columns);
+    return rc;
+}
+
 int woq_rtn(uint8_t *codes, float *scale, float *zero, const float *w, size_t n_rows, size_t n_cols,
             const struct woq_scheme *s, const float *importance, struct woq_error *err)
 {
     const size_t along = s->group_dim ? n_cols : n_rows;
+    struct woq_grid g;
     struct job j = {
         .k = woq_kernels(),
+        .g = &g,
         .s = s,
         .w = w,
         .importance = importance,
@@ -347,44 +370,32 @@ int woq_rtn(uint8_t *codes, float *scale, float *zero, const float *w, size_t n_
         .quantile = 1.0f,
         .per_group = strcmp(s->search, "mse") == 0,
     };
+
     int rc = woq_scheme_check(s, err);
 
     if (rc)
         return rc;
     if (woq_scheme_is_float(s) || (woq_scheme_has_zero(s) && !zero))
         WOQ_BUG("woq_rtn: no scheme to round by, or no place for zeros");
+    woq_grid_init(&g, s, w, n_rows * n_cols);
     if (n_rows == 0 || n_cols == 0)
         return WOQ_OK;
-    j.mid = (float)(1 << s->bits >> 1);
-    j.maxq = (float)((1 << s->bits) - 1);
-    if (s->group_dim) {
-        j.item_rows = n_cols >= ITEM_ELEMS ? 1 : ITEM_ELEMS / n_cols;
-        return run(&j, n_rows / j.item_rows + (n_rows % j.item_rows != 0), do_rows, err);
-    }
-    j.n_bands = (n_cols + CHUNK - 1) / CHUNK;
-    if (strcmp(s->search, "none") != 0) {
-        size_t bytes;
-        if (!woq_mul_size(j.group, (size_t)woq_threads() * TILE * sizeof(float), &bytes))
-            return woq_fail_nomem(err, SIZE_MAX);
-        j.columns = woq_alloc(bytes, err);
-        if (!j.columns)
-            return WOQ_ENOMEM;
-    }
-    rc = run(&j, j.n_groups * j.n_bands, do_band, err);
-    free(j.columns);
-    return rc;
+    return s->group_dim ? run_rows(&j, err) : run_bands(&j, err);
 }
 
 int woq_rtn_frame(struct woq_frame *out, const struct woq_frame *weight, const struct woq_scheme *s,
                   const float *importance, struct woq_buf *buf, struct woq_error *err)
 {
+    struct woq_qarrays a;
     struct woq_tensor t;
     const float *data;
-    uint8_t *codes;
-    float *scale, *zero;
-    int rc = woq_qten_begin(out, weight, s, &codes, &scale, &zero, err);
+    int rc = woq_scheme_check(s, err);
 
-    if (rc || (rc = woq_frame_f32(weight, &t, &data, buf, err)))
+    if (rc || (rc = woq_qten_begin(out, weight, s, &a, err)) ||
+        (rc = woq_frame_f32(weight, &t, &data, buf, err)))
         return rc;
-    return woq_rtn(codes, scale, zero, data, t.n_rows, t.n_cols, s, importance, err);
+    rc = woq_rtn(a.codes, a.scale, a.zero, data, t.n_rows, t.n_cols, s, importance, err);
+    if (rc == WOQ_OK)
+        woq_qten_finish(&a, s, data, t.n_elem);
+    return rc;
 }

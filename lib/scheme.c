@@ -2,6 +2,7 @@
  *
  * Names of other tools are read and written back as ours, so that a rule file made for them works
  * and a stream knows one spelling. */
+#include <woq/format.h>
 #include <woq/quant.h>
 
 #include <ctype.h>
@@ -18,7 +19,8 @@ enum field {
     DTYPE = 32,
     SEARCH = 64,
     SCALE_DTYPE = 128,
-    ALL = 255
+    GROUP_ROWS = 256,
+    ALL = 511
 };
 
 void woq_scheme_init(struct woq_scheme *s)
@@ -27,6 +29,7 @@ void woq_scheme_init(struct woq_scheme *s)
         .bits = 4,
         .group_size = 32,
         .group_dim = 1,
+        .group_rows = 1,
         .sym = true,
         .dtype = "int",
         .search = "none",
@@ -105,25 +108,69 @@ static int set_bits(struct woq_scheme *s, const char *key, const struct woq_json
     return BITS;
 }
 
-/* "int", "intN" (algorithms.md 1.1), or a name of a float type. */
+/* "int", "intN" with INC's endings (algorithms.md 1.1, 1.5c), a name of a float type, or a format.
+ * It decides on the bits; what else a format has is left to fill_format. */
 static int set_dtype(struct woq_scheme *s, const char *key, const struct woq_json *v,
                      struct woq_error *err)
 {
     const char *word = woq_json_str(v);
+    const struct woq_format *f = word ? woq_format_find(word, s->bits) : NULL;
+    int fields = DTYPE;
 
+    if (f && f->bits) {
+        memcpy(s->dtype, f->name, strlen(f->name) + 1);
+        s->bits = f->bits;
+        return DTYPE | BITS;
+    }
     if (in_list(word, "float fp32 fp16 bf16 f32 f16")) {
         memcpy(s->dtype, "float", sizeof "float");
         return DTYPE;
     }
     if (!word || strncmp(word, "int", 3) != 0)
-        return bad(err, key, v, "int, int1 ... int8 or float");
-    if (word[3] && (word[3] < '1' || word[3] > '8' || word[4]))
-        return bad(err, key, v, "int, int1 ... int8 or float");
+        return bad(err, key, v, "int, int1 ... int8, float, or one of " WOQ_FORMAT_NAMES);
+    if (word[3] && (word[3] < '1' || word[3] > '8' ||
+                    (word[4] && !in_list(word + 4, "_clip _fullrange _sym _asym"))))
+        return bad(err, key, v, "int, int1 ... int8 (_clip, _fullrange)");
     memcpy(s->dtype, "int", sizeof "int");
-    if (!word[3])
-        return DTYPE;
-    s->bits = word[3] - '0';
-    return DTYPE | BITS;
+    if (word[3]) {
+        s->bits = word[3] - '0';
+        fields |= BITS;
+    }
+    if (word[3] && word[4] && strstr(word, "sym")) {
+        s->sym = word[5] == 's';
+        return fields | SYM;
+    }
+    if (word[3] && word[4]) {
+        s->full_range = word[5] == 'f';
+        return fields | FULL_RANGE;
+    }
+    return fields;
+}
+
+/* What a codebook brings with it, where nothing else was said. */
+static int fill_format(struct woq_scheme *s, int fields)
+{
+    const struct woq_format *f = woq_format_find(s->dtype, s->bits);
+
+    if (!f || !f->bits)
+        return fields;
+    if (f->group && !(fields & GROUP_SIZE)) {
+        s->group_size = f->group;
+        fields |= GROUP_SIZE;
+    }
+    if (!(fields & SYM)) {
+        s->sym = true;
+        fields |= SYM;
+    }
+    if (!(fields & FULL_RANGE)) {
+        s->full_range = false;
+        fields |= FULL_RANGE;
+    }
+    if (f->scale != WOQ_SCALE_FREE && !(fields & SCALE_DTYPE)) {
+        memcpy(s->scale_dtype, "f32", sizeof "f32");
+        fields |= SCALE_DTYPE;
+    }
+    return fields;
 }
 
 static int set_search(struct woq_scheme *s, const char *key, const struct woq_json *v,
@@ -141,6 +188,83 @@ static int set_search(struct woq_scheme *s, const char *key, const struct woq_js
     return SEARCH;
 }
 
+static int set_size(int64_t *out, const char *key, const struct woq_json *v, struct woq_error *err)
+{
+    long n = 0;
+    const int rc = set_int(&n, key, v, -1, 1L << 31, "-1 or 1 and more", err);
+
+    if (rc == WOQ_OK && n == 0)
+        return bad(err, key, v, "-1 or 1 and more");
+    *out = n;
+    return rc;
+}
+
+/* A number, or AutoRound's pair (rows, columns) of a block. */
+static int set_group_size(struct woq_scheme *s, const char *key, const struct woq_json *v,
+                          struct woq_error *err)
+{
+    int64_t *place = &s->group_rows;
+    int rc;
+
+    if (woq_json_type(v) != WOQ_JARRAY) {
+        rc = set_size(&s->group_size, key, v, err);
+        return rc ? rc : GROUP_SIZE;
+    }
+    if (woq_json_len(v) != 2)
+        return bad(err, key, v, "a number or [rows, columns]");
+    woq_json_each(item, v)
+    {
+        if ((rc = set_size(place, key, item, err)))
+            return rc;
+        place = &s->group_size;
+    }
+    return GROUP_SIZE | GROUP_ROWS;
+}
+
+/* sym, asym, or a name of AutoRound for all of a scheme (algorithms.md 6.8). */
+static int set_preset(struct woq_scheme *s, const char *key, const struct woq_json *v,
+                      struct woq_error *err)
+{
+    static const struct {
+        const char *name, *dtype;
+        int bits;
+        long group_size, group_rows;
+    } presets[] = {
+        { "W2A16", "int", 2, 128, 1 },
+        { "W3A16", "int", 3, 128, 1 },
+        { "W4A16", "int", 4, 128, 1 },
+        { "W5A16", "int", 5, 128, 1 },
+        { "W6A16", "int", 6, 128, 1 },
+        { "W8A16", "int", 8, 128, 1 },
+        { "W2A16G32", "int", 2, 32, 1 },
+        { "W2A16G64", "int", 2, 64, 1 },
+        { "MXFP4", "mxfp4", 4, 32, 1 },
+        { "MXFP8", "mxfp8", 8, 32, 1 },
+        { "NVFP4", "nvfp4", 4, 16, 1 },
+        { "FPW8A16", "fp8_e4m3", 8, -1, -1 },
+        { "FP8_BLOCK", "fp8_e4m3", 8, 128, 128 },
+    };
+    const char *word = woq_json_str(v);
+
+    if (in_list(word, "sym asym")) {
+        s->sym = word[0] == 's';
+        return SYM;
+    }
+    for (size_t i = 0; word && i < sizeof presets / sizeof *presets; i++)
+        if (strcmp(presets[i].name, word) == 0) {
+            memcpy(s->dtype, presets[i].dtype, strlen(presets[i].dtype) + 1);
+            s->bits = presets[i].bits;
+            s->group_size = presets[i].group_size;
+            s->group_rows = presets[i].group_rows;
+            s->sym = true;
+            s->full_range = false;
+            return DTYPE | BITS | GROUP_SIZE | GROUP_ROWS | SYM | FULL_RANGE;
+        }
+    return bad(err, key, v,
+               "sym, asym or a scheme of AutoRound for weights alone (W4A16 ..., MXFP4, MXFP8, "
+               "NVFP4, FPW8A16, FP8_BLOCK)");
+}
+
 /* Sets what one member says. Returns the fields that changed, or an error. */
 static int set_member(struct woq_scheme *s, const char *key, const struct woq_json *v,
                       struct woq_error *err)
@@ -150,12 +274,11 @@ static int set_member(struct woq_scheme *s, const char *key, const struct woq_js
 
     if (in_list(key, "bits"))
         return set_bits(s, key, v, err);
-    if (in_list(key, "group_size")) {
-        rc = set_int(&n, key, v, -1, 1L << 31, "-1 or 1 and more", err);
-        s->group_size = n;
-        if (rc == WOQ_OK && n == 0)
-            rc = bad(err, key, v, "-1 or 1 and more");
-        return rc ? rc : GROUP_SIZE;
+    if (in_list(key, "group_size"))
+        return set_group_size(s, key, v, err);
+    if (in_list(key, "group_rows")) {
+        rc = set_size(&s->group_rows, key, v, err);
+        return rc ? rc : GROUP_ROWS;
     }
     if (in_list(key, "group_dim")) {
         rc = set_int(&n, key, v, 0, 1, "0 or 1", err);
@@ -166,28 +289,28 @@ static int set_member(struct woq_scheme *s, const char *key, const struct woq_js
         rc = set_bool(&s->sym, key, v, err);
         return rc ? rc : SYM;
     }
-    if (in_list(key, "scheme")) {
-        const char *word = woq_json_str(v);
-        if (!in_list(word, "sym asym"))
-            return bad(err, key, v, "sym or asym");
-        s->sym = word[0] == 's';
-        return SYM;
-    }
+    if (in_list(key, "scheme"))
+        return set_preset(s, key, v, err);
     if (in_list(key, "full_range use_full_range")) {
         rc = set_bool(&s->full_range, key, v, err);
         return rc ? rc : FULL_RANGE;
     }
-    if (in_list(key, "dtype data_type weight_dtype"))
-        return set_dtype(s, key, v, err);
     if (in_list(key, "search use_mse_search"))
         return set_search(s, key, v, err);
     if (in_list(key, "scale_dtype")) {
         rc = set_word(s->scale_dtype, key, v, "f32 f16", err);
         return rc ? rc : SCALE_DTYPE;
     }
-    return woq_fail(err, WOQ_EUSAGE,
-                    "keys: bits group_size group_dim sym full_range dtype search scale_dtype",
-                    "unknown key '%s' in a quantization scheme", key);
+    return woq_fail(
+        err, WOQ_EUSAGE,
+        "keys: bits group_size group_dim group_rows sym full_range dtype search scale_dtype",
+        "unknown key '%s' in a quantization scheme", key);
+}
+
+/* A preset first, the rest on top of it; the dtype last, because it decides on the bits. */
+static int turn_of(const char *key)
+{
+    return in_list(key, "scheme") ? 0 : in_list(key, "dtype data_type weight_dtype") ? 2 : 1;
 }
 
 static int set_members(struct woq_scheme *s, const struct woq_json *quant, struct woq_error *err)
@@ -196,19 +319,23 @@ static int set_members(struct woq_scheme *s, const struct woq_json *quant, struc
 
     if (woq_json_type(quant) != WOQ_JOBJECT)
         return woq_fail(err, WOQ_EUSAGE, NULL, "a quantization scheme is a JSON object");
-    woq_json_each(item, quant)
-    {
-        const int rc = set_member(s, woq_json_key(item), item, err);
-        if (rc < 0)
-            return rc;
-        fields |= rc;
-    }
+    for (int turn = 0; turn < 3; turn++)
+        woq_json_each(item, quant)
+        {
+            const char *key = woq_json_key(item);
+            const int rc = turn_of(key) != turn ? 0
+                           : turn == 2          ? set_dtype(s, key, item, err)
+                                                : set_member(s, key, item, err);
+            if (rc < 0)
+                return rc;
+            fields |= rc;
+        }
     /* bits=8 takes back an earlier "leave this weight alone" */
     if (fields & BITS && !(fields & DTYPE) && s->bits <= 8) {
         memcpy(s->dtype, "int", sizeof "int");
         fields |= DTYPE;
     }
-    return fields;
+    return fields & DTYPE ? fill_format(s, fields) : fields;
 }
 
 int woq_scheme_from_json(struct woq_scheme *s, const struct woq_json *quant, struct woq_error *err)
@@ -230,6 +357,8 @@ static void put(struct woq_json *o, const struct woq_scheme *s, int fields)
         woq_json_set_num(o, "group_size", (double)s->group_size);
     if (fields & GROUP_DIM)
         woq_json_set_num(o, "group_dim", s->group_dim);
+    if (fields & GROUP_ROWS && (fields != ALL || s->group_rows != 1))
+        woq_json_set_num(o, "group_rows", (double)s->group_rows);
     if (fields & SYM)
         woq_json_set_bool(o, "sym", s->sym);
     if (fields & FULL_RANGE)
@@ -303,15 +432,54 @@ int woq_scheme_set(struct woq_json *quant, const char *text, struct woq_error *e
     return rc;
 }
 
+/* What a codebook has no use for. */
+static int check_format(const struct woq_scheme *s, const struct woq_format *f,
+                        struct woq_error *err)
+{
+    if (s->bits != f->bits)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "bits %d: %s has %d", s->bits, f->name, f->bits);
+    if (!s->sym || s->full_range)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "%s has no %s", f->name,
+                        s->sym ? "full range" : "zero point, want sym");
+    if (f->fixed_group && (s->group_size != f->group || s->group_rows != 1 || s->group_dim != 1))
+        return woq_fail(err, WOQ_EUSAGE, "leave the group size to the format",
+                        "group_size %lld: %s has groups of %d inputs", (long long)s->group_size,
+                        f->name, f->group);
+    if (f->scale != WOQ_SCALE_FREE && strcmp(s->scale_dtype, "f32") != 0)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "scale_dtype %s: %s has scales of one byte",
+                        s->scale_dtype, f->name);
+    return WOQ_OK;
+}
+
+static int check_groups(const struct woq_scheme *s, struct woq_error *err)
+{
+    if (s->group_size != -1 && s->group_size < 1)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "group_size %lld: want -1 or 1 and more",
+                        (long long)s->group_size);
+    if (s->group_rows != -1 && s->group_rows < 1)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "group_rows %lld: want -1 or 1 and more",
+                        (long long)s->group_rows);
+    if (s->group_rows != 1 && s->group_dim != 1)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "group_rows is for group_dim 1");
+    if (s->group_rows != 1 && strcmp(s->search, "none") != 0)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "a search is for group_rows 1");
+    return WOQ_OK;
+}
+
 int woq_scheme_check(const struct woq_scheme *s, struct woq_error *err)
 {
+    const struct woq_format *f;
+    int rc;
+
     if (woq_scheme_is_float(s))
         return WOQ_OK;
     if (s->bits < 1 || s->bits > 8)
         return woq_fail(err, WOQ_EUSAGE, NULL, "bits %d: want 1..8", s->bits);
-    if (s->group_size != -1 && s->group_size < 1)
-        return woq_fail(err, WOQ_EUSAGE, NULL, "group_size %lld: want -1 or 1 and more",
-                        (long long)s->group_size);
+    if ((rc = check_groups(s, err)))
+        return rc;
+    f = woq_format_find(s->dtype, s->bits);
+    if (f && f->bits)
+        return check_format(s, f, err);
     if (s->full_range && !s->sym)
         return woq_fail(err, WOQ_EUSAGE, "asymmetric codes use the full range already",
                         "full_range is for symmetric schemes");
@@ -328,7 +496,7 @@ bool woq_scheme_is_float(const struct woq_scheme *s)
 
 bool woq_scheme_has_zero(const struct woq_scheme *s)
 {
-    return !s->sym || s->bits == 1;
+    return strcmp(s->dtype, "int") == 0 && (!s->sym || s->bits == 1);
 }
 
 size_t woq_scheme_group_elems(const struct woq_scheme *s, size_t n)

@@ -197,6 +197,27 @@ V v16 v_add_exponent(v16 y, v16 n) /* y * 2^n by integer addition */
 {
     return v_pair(v_half_add_exponent(y.lo, n.lo), v_half_add_exponent(y.hi, n.hi));
 }
+V __m256i v_half_index(__m256 x)
+{
+    return _mm256_cvttps_epi32(x);
+}
+V v16 v_lookup(const float *table, v16 at) /* table[at], integers as floats */
+{
+    return v_pair(_mm256_i32gather_ps(table, v_half_index(at.lo), 4),
+                  _mm256_i32gather_ps(table, v_half_index(at.hi), 4));
+}
+V __m256 v_half_lookup16(v16 table, __m256 at)
+{
+    const __m256i i = v_half_index(at);
+
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.lo, i),
+                            _mm256_permutevar8x32_ps(table.hi, i),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
+}
+V v16 v_lookup16(v16 table, v16 at) /* lane `at` of the table */
+{
+    return v_pair(v_half_lookup16(table, at.lo), v_half_lookup16(table, at.hi));
+}
 V v16i v_bits_none(void)
 {
     const v16i none = { _mm256_setzero_si256(), _mm256_setzero_si256() };

@@ -137,6 +137,14 @@ V v16 v_add_exponent(v16 y, v16 n) /* y * 2^n by integer addition */
 
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(y), shift));
 }
+V v16 v_lookup(const float *table, v16 at) /* table[at], integers as floats */
+{
+    return _mm512_i32gather_ps(_mm512_cvttps_epi32(at), table, 4);
+}
+V v16 v_lookup16(v16 table, v16 at) /* lane `at` of the table */
+{
+    return _mm512_permutexvar_ps(_mm512_cvttps_epi32(at), table);
+}
 V v16i v_bits_none(void)
 {
     return _mm512_setzero_si512();

@@ -201,6 +201,22 @@ V v16 v_add_exponent(v16 y, v16 n) /* y * 2^n by integer addition */
         vaddq_s32(vreinterpretq_s32_f32(y.val[q]), vshlq_n_s32(vcvtq_s32_f32(n.val[q]), 23)));
     return y;
 }
+V v16 v_lookup(const float *table, v16 at) /* table[at], integers as floats */
+{
+    float x[16];
+
+    v_store(x, at);
+    for (int i = 0; i < 16; i++)
+        x[i] = table[(int)x[i]];
+    return v_load(x);
+}
+V v16 v_lookup16(v16 table, v16 at) /* lane `at` of the table */
+{
+    float lanes[16];
+
+    v_store(lanes, table);
+    return v_lookup(lanes, at);
+}
 V v16i v_bits_none(void)
 {
     v16i none;

@@ -13,7 +13,7 @@ enum woq_gptq_search {
 };
 
 struct woq_gptq_opts {
-    struct woq_scheme scheme; /* int, group_dim 1 */
+    struct woq_scheme scheme; /* group_dim 1, group_rows 1 */
     enum woq_order order;
     bool static_groups; /* ranges from the weights before any feedback */
     size_t block_size;  /* columns between lazy updates of the rest */

@@ -12,6 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The values of a codebook in ascending order, for the search of the nearest one: x belongs to
+ * level i = the number of cuts below x (a NaN to level 0). Behind n - 1 cuts the rest are +inf. */
+struct woq_levels {
+    unsigned n; /* 2..256 */
+    float cut[256], value[256];
+    float code[256]; /* 0..255 */
+};
+
 struct woq_kernels {
     const char *isa; /* "ref", "avx2", "avx512", "neon" */
     /* --- conversion; NaN stays NaN, rounding to nearest even --- */
@@ -50,6 +58,19 @@ struct woq_kernels {
     /* sum of weight[i] * (w - dequant(quant(w)))^2 over the group; weight NULL = all 1 */
     float (*quant_err)(const float *w, const float *weight, size_t n, float scale, float zero,
                        float maxq);
+    /* --- the same for codebooks (format.h) ---
+     * code of the level of w / scale, true division; a scale of 0 takes w as 0 */
+    void (*level_groups_u8)(uint8_t *codes, const float *w, size_t n, size_t group,
+                            const float *scale, const struct woq_levels *levels);
+    void (*level_cols_u8)(uint8_t *codes, const float *w, size_t n, const float *scale,
+                          const struct woq_levels *levels);
+    void (*level_err_groups)(float *err, const float *w, const float *weight, size_t n,
+                             size_t group, const float *scale, const struct woq_levels *levels);
+    /* w = lut[code] * scale; codes are below n_lut */
+    void (*lut_groups_f32)(float *dst, const uint8_t *codes, size_t n, size_t group,
+                           const float *scale, const float *lut, size_t n_lut);
+    void (*lut_cols_f32)(float *dst, const uint8_t *codes, size_t n, const float *scale,
+                         const float *lut, size_t n_lut);
     /* --- vectors --- */
     float (*dot_f32)(const float *a, const float *b, size_t n);
     float (*sum_f32)(const float *x, size_t n);

@@ -35,6 +35,7 @@ struct woq_opt {
     const char *choices; /* WOQ_OPT_ENUM */
     double lo, hi;       /* WOQ_OPT_INT, WOQ_OPT_F64 */
     bool local;          /* does not change the result: left out of the history */
+    bool *given;         /* set when the option is on the command line; may be NULL */
 };
 
 /* Parses argv[1..]; options and operands may mix, "--" ends options, --opt=value and --opt value,

@@ -1,4 +1,4 @@
-/* quant.h -- what a quantized weight is, and the plain quantizer (algorithms.md 1 and 2).
+/* quant.h -- what a quantized weight is, and the plain quantizer (algorithms.md 1, 2 and 6.9).
  *
  * One formula decodes every QTEN (design.md 2):
  *     w[r][c] = (lut ? lut[code] : code - zero[r][g]) * scale[r][g] * (in_scale ? in_scale[c] : 1)
@@ -6,6 +6,7 @@
  * group_dim 0 swaps the roles of r and c for groups: scale[gr][c], gr = r / group_size. */
 #ifndef WOQ_QUANT_H
 #define WOQ_QUANT_H
+#include <woq/format.h>
 #include <woq/frame.h>
 #include <woq/opt.h>
 
@@ -15,17 +16,19 @@ struct woq_scheme {
     int bits;           /* 1..8; 16 and more = leave alone */
     int64_t group_size; /* -1 = one group per row */
     int group_dim;      /* 1 = groups along in, 0 = along out */
+    int64_t group_rows; /* rows that share their scales; 1, or -1 = all (group_dim 1) */
     bool sym, full_range;
-    char dtype[16];       /* "int", or "float" = leave alone */
+    char dtype[16];       /* a name of format.h, or "float" = leave alone */
     char search[16];      /* "none"; "clip" one ratio per layer (1.6); "mse" best ratio per group */
     char scale_dtype[16]; /* "f32", or "f16" = round scales to f16 before codes are chosen */
 };
 void woq_scheme_init(struct woq_scheme *s); /* 4 bits, group 32, dim 1, sym, int, no search, f32 */
 /* Overrides from a meta object {"bits":..,"group_size":..,"sym":..,...}; unknown key = error. Keys
- * are those of the struct, or INC's and AutoRound's names for them (use_sym, scheme,
- * use_full_range, use_mse_search, data_type, weight_dtype; dtype "int4" sets bits, "fp32" and the
- * like mean "float"). Only the fields named are changed; the combination is left to
- * woq_scheme_check. */
+ * are those of the struct, or INC's and AutoRound's names for them (use_sym, use_full_range,
+ * use_mse_search, data_type, weight_dtype; dtype "int4" sets bits, "fp32" and the like mean
+ * "float"; scheme "asym" or "W4A16"; group_size [rows, columns]). Only the fields named are
+ * changed, and with a dtype what its format brings: bits, group size, sym. The combination is left
+ * to woq_scheme_check. */
 int woq_scheme_from_json(struct woq_scheme *s, const struct woq_json *quant, struct woq_error *err);
 /* Every field; NULL when out of memory. The caller frees. */
 struct woq_json *woq_scheme_to_json(const struct woq_scheme *s);
@@ -51,6 +54,24 @@ int woq_scheme_choose(struct woq_scheme *s, const struct woq_frame *f,
                       const struct woq_scheme *defaults, const struct woq_list *match,
                       struct woq_error *err);
 
+/* Scales or zero points that are codes themselves (double quantization, MXFP4, NVFP4), beside the
+ * values they decode to:
+ *     (lut ? lut[code] : code - zero[s]) * scale[s] / div + offset,
+ * with s = i / group for value i in row-major order (groups cross rows), or, by_column, one s for
+ * `group` rows of each column. */
+struct woq_nested {
+    const uint8_t *codes; /* [n_rows][n_cols]; NULL = the values are plain, nothing else is set */
+    const float *lut;     /* [256], or NULL */
+    const float *scale;   /* one for each s, or NULL = 1 */
+    const float *zero;    /* one for each s, or NULL = 2^(bits-1) */
+    float div, offset;    /* 1 and 0 where the arrays are absent */
+    int bits;
+    size_t n_rows, n_cols, group;
+    bool by_column;
+};
+/* All values, [n_rows][n_cols]. */
+void woq_nested_decode(float *dst, const struct woq_nested *n);
+
 /* A view of a QTEN frame; validated, so that decoding cannot run out of any array. */
 struct woq_qview {
     size_t n_rows, n_cols, n_groups;
@@ -63,6 +84,8 @@ struct woq_qview {
     const int32_t *g_idx;  /* [cols], or NULL */
     const float *lut;      /* [2^bits], or NULL */
     const float *in_scale; /* [cols], or NULL */
+    int64_t group_rows;    /* rows that share their scales, as the scheme says; 1 as a rule */
+    struct woq_nested scale_codes, zero_codes; /* what `scale` and `zero` decode from, or none */
 };
 /* From a frame: checks shapes, group indices and that every code is below 2^bits. The view points
  * into the frame. */
@@ -72,6 +95,25 @@ void woq_dequant_rows(float *dst, const struct woq_qview *q, size_t row0, size_t
 /* TENS or QTEN weight as f32 [rows][cols], in parallel: a pointer into the frame or into buf. */
 int woq_weight_f32(const struct woq_frame *f, size_t *n_rows, size_t *n_cols, const float **data,
                    struct woq_buf *buf, struct woq_error *err);
+
+/* What groups are quantized by: integers, or the levels of a codebook; and what a scale may be. */
+struct woq_grid {
+    const struct woq_scheme *s;
+    const struct woq_format *format;
+    const struct woq_levels *levels; /* NULL: integers 0..maxq around mid */
+    float mid, maxq;
+    float top;       /* of the levels */
+    float scale_div; /* NVFP4: divides every scale of the tensor; else 1 */
+    bool f16;        /* scales are values of f16 */
+};
+/* For a checked scheme; of w [n] NVFP4 takes the largest magnitude. `s` is kept. */
+void woq_grid_init(struct woq_grid *g, const struct woq_scheme *s, const float *w, size_t n);
+/* Scales as they will be stored, to nearest; free ones never to 0. */
+void woq_grid_round(const struct woq_grid *g, float *scale, size_t n);
+/* Ranges of n groups by 1.3 / 1.4 / 1.5 / 6.9 at a quantile: sets scale and zero (NULL = not
+ * wanted) from the groups' minima and maxima. */
+void woq_group_params(float *scale, float *zero, const float *min, const float *max, size_t n,
+                      float quantile, const struct woq_grid *g);
 
 /* Round-to-nearest of w [rows][cols] by `s`; importance (NULL or [cols], >= 0) weights the
  * searches. codes [rows][cols], scale/zero as in woq_qview; zero is written when not NULL (must not
@@ -83,18 +125,25 @@ int woq_rtn(uint8_t *codes, float *scale, float *zero, const float *w, size_t n_
  * type. */
 int woq_rtn_frame(struct woq_frame *out, const struct woq_frame *weight, const struct woq_scheme *s,
                   const float *importance, struct woq_buf *buf, struct woq_error *err);
-/* Ranges of n groups by 1.3 / 1.4 at a quantile: sets scale and zero (NULL = not wanted) from the
- * groups' minima and maxima. Shared with other quantizers. */
-void woq_group_params(float *scale, float *zero, const float *min, const float *max, size_t n,
-                      float quantile, const struct woq_scheme *s);
 
+/* The arrays of a QTEN that is being made. */
+struct woq_qarrays {
+    uint8_t *codes;
+    float *scale, *zero;  /* zero NULL where the scheme has none */
+    uint8_t *scale_codes; /* NULL where scales are plain */
+    float *scale_div;     /* [1], NVFP4, or NULL */
+    size_t n_scales;
+};
 /* Begins `out` as the QTEN for the TENS frame `like`: copies its meta (name, role, block, group
- * ...), sets "quant" to the scheme; allocates arrays codes, scale, zero (if the scheme needs it,
- * else *zero = NULL). Pointers into `out` are returned; `like` may be released or put before `out`.
- */
+ * ...), sets "quant" to the scheme; allocates the arrays, sets what the format fixes (lut,
+ * scale_lut). Pointers into `out` are returned; `like` may be released or put before `out`. */
 int woq_qten_begin(struct woq_frame *out, const struct woq_frame *like, const struct woq_scheme *s,
-                   uint8_t **codes, float **scale, float **zero, struct woq_error *err);
-/* Bits that a QTEN takes in an ideal packed file: codes + f16 scales + zeros (bits each). */
+                   struct woq_qarrays *a, struct woq_error *err);
+/* Fills scale_codes and scale_div from the scales that `s` gave for w [n]. */
+void woq_qten_finish(const struct woq_qarrays *a, const struct woq_scheme *s, const float *w,
+                     size_t n);
+/* Bits that a QTEN takes in an ideal packed file: codes; scales of f16, or their codes and what
+ * these decode with; zeros of as many bits as codes, of f16 where some are no integers. */
 double woq_qten_bits(const struct woq_qview *q);
 
 #endif

@@ -28,6 +28,54 @@ codes() { woq-cat --no-head "$1" | grep -c '/codes '; }
     run -0 woq-ls --json out.wts
     [[ $output == *'"group_dim":0'* ]]
 }
+@test "--dtype: codebooks travel with the tensor" {
+    run -0 rtn -g 4 --dtype nf4
+    [ "${lines[0]}" = "w/codes u8 9 10 3 15 7 12 4 15" ]
+    [ "${lines[1]}" = "w/scale f32 7 1" ]
+    [[ ${lines[2]} == "w/lut f32 -1 -0.6961928 "*" 0.72295684 1" ]]
+    run -0 rtn -g 4 --dtype fp4
+    [ "${lines[0]}" = "w/codes u8 6 7 13 3 0 5 15 3" ]
+    run -0 rtn --dtype fp8_e4m3
+    [ "${lines[0]}" = "w/codes u8 104 112 244 126 0 118 238 126" ]
+    [ "${lines[1]}" = "w/scale f32 0.015625 0.002232143" ]
+    run -0 woq-dequant --no-history out.wts
+    run -0 woq-ls --json out.wts
+    [[ $output == *'"bits":8,"group_size":-1'*'"dtype":"fp8_e4m3"'* ]]
+}
+@test "--dtype: scales of one byte stand beside what they decode to" {
+    run -0 rtn --dtype mxfp4
+    [ "${lines[0]}" = "w/codes u8 2 4 13 7 0 4 10 6" ]
+    [ "${lines[1]}" = "w/scale f32 1 0.25" ]
+    [ "${lines[3]}" = "w/scale_codes u8 127 125" ]
+    run -0 rtn --dtype nvfp4
+    [ "${lines[1]}" = "w/scale f32 1.1666666 0.16666667" ]
+    [ "${lines[3]}" = "w/scale_codes u8 126 104" ]
+    [ "${lines[5]}" = "w/scale_div f32 384" ]
+    run -0 woq-ls --json out.wts
+    [[ $output == *'"group_size":16'* ]]
+}
+@test "--group-rows: blocks and whole tensors" {
+    run -0 rtn --dtype fp8_e4m3 -g 2 --group-rows 2
+    [ "${lines[1]}" = "w/scale f32 0.004464286 0.015625 0.004464286 0.015625" ]
+    run -0 rtn --dtype fp8_e4m3 --group-rows -1
+    [ "${lines[1]}" = "w/scale f32 0.015625 0.015625" ]
+    run -0 rtn --asym -g 4 --group-rows 2
+    [ "${lines[*]:1}" = "w/scale f32 0.6666667 0.6666667 w/zero f32 4 4" ]
+}
+@test "formats: what does not go together is said" {
+    run -2 woq-rtn --dtype nf4 --bits 3
+    [[ $output == *"--bits 3: nf4 has 4"* ]]
+    run -2 woq-rtn --dtype mxfp4 --group-size 64
+    [[ $output == *"mxfp4 has groups of 32"* ]]
+    run -2 woq-rtn --dtype fp4 --asym
+    [[ $output == *"fp4 has no zero point"* ]]
+    run -2 woq-rtn --dtype nf5
+    run -2 woq-rtn --dtype nvfp4 --scale-dtype f16
+    run -2 woq-rtn --group-rows 2 --mse
+    run -2 woq-rtn --group-rows 0
+    run -1 bash -c 'woq-gen "w{\"quant\":{\"dtype\":\"nf4\",\"sym\":false}}:f32[1,2]:1,2" | woq-rtn >out.wts'
+    [[ $output == *"nf4 has no zero point"* ]]
+}
 @test "--scale-dtype f16 stores scales that f16 holds" {
     run -0 rtn -g 4 --asym --scale-dtype f16
     [ "${lines[*]}" = "w/codes u8 7 8 0 15 3 9 0 15 w/scale f32 0.6665039 0.08331299 w/zero f32 5 3" ]
@@ -99,7 +147,8 @@ codes() { woq-cat --no-head "$1" | grep -c '/codes '; }
 @test "the same bytes for every ISA and number of threads" {
     woq-gen 'w{"role":"attn.q"}:f32[67,333]:rand=5' 'v{"role":"mlp.up"}:bf16[130,4100]:rand=6' >in.wts
     for o in '--asym' '-b 3 --search mse -g 50' '--search clip -b 2' '--group-dim 0 -g 9 --search mse' \
-        '-b 8 --scale-dtype f16 --full-range -g -1'; do
+        '-b 8 --scale-dtype f16 --full-range -g -1' '--dtype nf4 --search mse -g 50' '--dtype nvfp4 --mse' \
+        '--dtype fp8_e5m2 --group-rows 10 -g 33' '--dtype mxfp8 --search clip' '--dtype fp4 --group-dim 0 -g 9'; do
         # shellcheck disable=SC2086
         WOQ_ISA=ref WOQ_THREADS=1 woq-rtn $o in.wts >want.wts
         for isa in avx2 avx512 neon; do

@@ -3,7 +3,7 @@
  * bytes, values drawn to reach the branches. Equal means equal bits; only two NaN count as equal.
  */
 #define _GNU_SOURCE /* MAP_ANONYMOUS */
-#include <woq/kernels.h>
+#include <woq/format.h>
 
 #include <math.h>
 #include <setjmp.h>
@@ -198,6 +198,53 @@ CASE(dequant_cols)
     k->dequant_cols_u8(out, in->codes, in->n, in->b, NULL, in->zero);
     k->dequant_cols_u8((float *)out + in->n, in->codes, in->n, in->b, in->c, 0);
 }
+/* One table that fits in a register, one that does not. */
+static const struct woq_levels *levels_of(const struct input *in)
+{
+    return woq_format_levels(woq_format_find(in->n % 2 ? "fp8_e4m3" : "fp4", 8));
+}
+CASE(level_groups)
+{
+    UNUSED;
+    k->level_groups_u8(out, in->a, in->n, in->group, in->b, levels_of(in));
+}
+CASE(level_cols)
+{
+    UNUSED;
+    k->level_cols_u8(out, in->a, in->n, in->b, levels_of(in));
+}
+CASE(level_err_groups)
+{
+    const size_t n_groups = (in->n + in->group - 1) / in->group;
+    UNUSED;
+    k->level_err_groups(out, in->a, NULL, in->n, in->group, in->b, levels_of(in));
+    k->level_err_groups((float *)out + n_groups, in->a, in->c, in->n, in->group, in->b,
+                        levels_of(in));
+}
+/* Codes below 2, 16 and 256 for a table of as many. */
+static size_t few_codes(uint8_t *few, const struct input *in)
+{
+    static const size_t sizes[] = { 2, 16, 256 };
+    const size_t n_lut = sizes[in->n % 3];
+
+    for (size_t i = 0; i < in->n; i++)
+        few[i] = (uint8_t)(in->codes[i] % n_lut);
+    return n_lut;
+}
+CASE(lut_groups)
+{
+    uint8_t few[MAX_N];
+    const size_t n_lut = few_codes(few, in);
+    UNUSED;
+    k->lut_groups_f32(out, few, in->n, in->group, in->b, woq_e4m3_lut(), n_lut);
+}
+CASE(lut_cols)
+{
+    uint8_t few[MAX_N];
+    const size_t n_lut = few_codes(few, in);
+    UNUSED;
+    k->lut_cols_f32(out, few, in->n, in->b, woq_e4m3_lut() + 256 - n_lut, n_lut);
+}
 CASE(dot)
 {
     UNUSED;
@@ -292,6 +339,9 @@ static const struct kernel_case {
     { "quant_err_groups", run_quant_err_groups, 4 },
     { "quant_groups_u8", run_quant_groups, 1 }, { "dequant_groups_u8", run_dequant_groups, 4 },
     { "quant_cols_u8", run_quant_cols, 1 },  { "dequant_cols_u8", run_dequant_cols, 4 },
+    { "level_groups_u8", run_level_groups, 1 }, { "level_cols_u8", run_level_cols, 1 },
+    { "level_err_groups", run_level_err_groups, 4 },
+    { "lut_groups_f32", run_lut_groups, 4 }, { "lut_cols_f32", run_lut_cols, 4 },
     { "dot_f32", run_dot, 0 },               { "sum_f32", run_sum, 0 },
     { "scale_f32", run_scale, 4 },           { "add_f32", run_add, 4 },
     { "axpy_f32", run_axpy, 4 },             { "exp_f32", run_exp, 4 },

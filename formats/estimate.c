@@ -1,5 +1,6 @@
 /* estimate.c -- sizes of packed tensors by format (formats.md 3.2, 4a). */
 #include <formats/estimate.h>
+#include <formats/packed_write.h>
 
 #include <string.h>
 #include <woq/arch.h>
@@ -37,7 +38,6 @@ static int scheme_of(struct woq_scheme *s, const struct woq_json *options,
     return rc;
 }
 
-/* Words of 32 bits hold the codes of 32 / bits values; 3-bit codes run over three words for 32. */
 static uint64_t packed_bytes(const char *format, const struct woq_scheme *s, uint64_t rows,
                              uint64_t cols)
 {
@@ -46,9 +46,10 @@ static uint64_t packed_bytes(const char *format, const struct woq_scheme *s, uin
 
     if (strcmp(format, "gguf") == 0) /* per 32 weights: f16 scale, f16 minimum where asymmetric */
         return n / 32 * (4 * bits + (s->sym ? 2 : 4));
-    if (strcmp(format, "gptq") == 0)
-        return n * bits / 8 + groups * rows * 2 + groups * ((rows * bits + 31) / 32 * 4) + 4 * cols;
-    return n * 2;
+    const struct woq_packed_format *packed = woq_packed_format(format);
+    return packed ? woq_packed_bytes(packed->layout, s->bits, (size_t)rows, (size_t)cols,
+                                     (size_t)groups, 2)
+                  : n * 2;
 }
 
 /* Shapes that decide the memory of stages. Tensors of a block need not stand together in the file,

@@ -1,7 +1,8 @@
-/* folder_write.c -- checkpoints as folders: safetensors with float weights, and GPTQ. Side files
- * are copied byte for byte; config.json too, unless the dtype or the quantization it tells changed.
+/* folder_write.c -- checkpoints as folders: safetensors with float weights, or packed ones. Side
+ * files are copied byte for byte; config.json too, unless the dtype or the quantization it tells
+ * changed.
  */
-#include <formats/gptq_write.h>
+#include <formats/packed_write.h>
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,11 +15,11 @@
 enum { ITEM_ELEMS = 1 << 16, RUN_ELEMS = 2048 };
 
 struct folder {
-    bool gptq;
-    enum woq_dtype dtype; /* WOQ_NO_DTYPE: keep */
-    bool dequantized;     /* some QTEN was written as floats */
+    const struct woq_packed_format *packed; /* NULL: floats */
+    enum woq_dtype dtype;                   /* WOQ_NO_DTYPE: keep */
+    bool dequantized;                       /* some QTEN was written as floats */
     struct woq_st_writer st;
-    struct woq_gptq_writer packer;
+    struct woq_packed_writer packer;
     struct woq_buf out, rows;
     char *config_text;
     size_t config_bytes;
@@ -35,14 +36,14 @@ static int folder_open(struct woq_sink *s, struct woq_error *err)
     s->priv = p;
     if (!p)
         return woq_fail_nomem(err, sizeof *p);
-    p->gptq = !strcmp(s->opts.format, "gptq");
+    p->packed = woq_packed_format(s->opts.format);
     if (!dtype || !strcmp(dtype, "auto"))
-        dtype = p->gptq ? "f16" : "keep";
+        dtype = p->packed ? "f16" : "keep";
     p->dtype = woq_dtype_from_name(dtype);
     if (!woq_json_u64(woq_json_get(woq_json_get(s->head, "total"), "frames"), &frames))
         frames = 500;
-    woq_st_writer_init(&p->st, &s->out, s->opts.shard_bytes, p->gptq ? 4 * frames : frames);
-    return p->gptq ? woq_gptq_writer_init(&p->packer, s->opts.checkpoint_format, err) : WOQ_OK;
+    woq_st_writer_init(&p->st, &s->out, s->opts.shard_bytes, p->packed ? 4 * frames : frames);
+    return p->packed ? woq_packed_writer_init(&p->packer, p->packed, &s->opts, err) : WOQ_OK;
 }
 
 /* --- side files --- */
@@ -191,9 +192,9 @@ static int put_float(struct woq_sink *s, const struct woq_frame *f, enum woq_rol
     }
     s->report.n_weights += a->n_elem;
     s->report.tensor_bytes += a->n_elem * woq_dtype_bytes(to);
-    if (rc == WOQ_OK && p->gptq && a->n_dims == 2 && woq_role_is_linear(role))
-        rc = woq_gptq_keep_float(&p->packer, woq_frame_name(f),
-                                 (long)woq_json_get_int(f->meta, "block", -1), err);
+    if (rc == WOQ_OK && p->packed && a->n_dims == 2 && woq_role_is_linear(role))
+        rc = woq_packed_keep_float(&p->packer, woq_frame_name(f),
+                                   (long)woq_json_get_int(f->meta, "block", -1), err);
     return rc;
 }
 
@@ -258,12 +259,13 @@ static int folder_tensor(struct woq_sink *s, const struct woq_frame *f, enum woq
 
     if (!woq_frame_is(f, "QTEN"))
         return put_float(s, f, role, err);
-    if (!p->gptq)
+    if (!p->packed)
         return put_dequantized(s, f, err);
     if (!woq_role_is_linear(role) && role != WOQ_ROLE_HEAD && role != WOQ_ROLE_NONE)
         return woq_fail(err, WOQ_ETYPE, "leave it alone in the scheme",
-                        "GPTQ holds linear layers, this is a quantized %s", woq_role_name(role));
-    return woq_gptq_put(&p->packer, &p->st, f, &s->report, err);
+                        "%s holds linear layers, this is a quantized %s", s->opts.format,
+                        woq_role_name(role));
+    return woq_packed_put(&p->packer, &p->st, f, &s->report, err);
 }
 
 /* --- the end --- */
@@ -313,14 +315,14 @@ static int write_config(struct woq_sink *s, struct woq_error *err)
     const enum woq_dtype dtype = p->dtype ? p->dtype : p->dequantized ? WOQ_F32 : WOQ_NO_DTYPE;
     int rc = WOQ_OK;
 
-    if (!p->gptq && !dtype && !woq_json_get(s->config, "quantization_config"))
+    if (!p->packed && !dtype && !woq_json_get(s->config, "quantization_config"))
         return write_file(s, "config.json", p->config_text, p->config_bytes, err);
     woq_json_del(s->config, "quantization_config");
-    if (p->gptq) {
-        c = woq_gptq_config(&p->packer, err);
+    if (p->packed) {
+        c = p->packed->config(&p->packer, err);
         if (!c)
             return err ? err->status : WOQ_ETYPE;
-        rc = write_json(s, "quantize_config.json", c, err);
+        rc = p->packed->side_file ? write_json(s, p->packed->side_file, c, err) : WOQ_OK;
         woq_json_set(s->config, "quantization_config", c);
     }
     if (dtype)
@@ -334,8 +336,8 @@ static int folder_finish(struct woq_sink *s, struct woq_error *err)
     struct woq_sink_report *r = &s->report;
     int rc = woq_st_seal(&p->st, err);
 
-    if (rc == WOQ_OK && p->gptq)
-        rc = woq_gptq_settle(&p->packer, &p->st, err);
+    if (rc == WOQ_OK && p->packed)
+        rc = woq_packed_settle(&p->packer, &p->st, err);
     if (rc == WOQ_OK)
         rc = write_config(s, err);
     if (rc == WOQ_OK)
@@ -353,7 +355,7 @@ static void folder_release(struct woq_sink *s)
     if (!p)
         return;
     woq_st_writer_release(&p->st);
-    woq_gptq_writer_release(&p->packer);
+    woq_packed_writer_release(&p->packer);
     woq_buf_release(&p->out);
     woq_buf_release(&p->rows);
     free(p->config_text);

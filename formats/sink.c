@@ -2,6 +2,7 @@
 #include <formats/sink.h>
 
 #include <formats/fingerprint.h>
+#include <formats/packed_write.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,8 +56,8 @@ static int need_space(const struct woq_sink *s, double bytes, struct woq_error *
  */
 static int check_space_before(const struct woq_sink *s, struct woq_error *err)
 {
-    const bool gguf = s->ops == &woq_gguf_sink, gptq = !strcmp(s->opts.format, "gptq");
-    const double linear_bits = gptq ? 2 : gguf ? 4.5 : 16, other_bits = gguf ? 4.5 : 16;
+    const bool gguf = s->ops == &woq_gguf_sink, packed = woq_packed_format(s->opts.format) != NULL;
+    const double linear_bits = packed ? 1 : gguf ? 4.5 : 16, other_bits = gguf ? 4.5 : 16;
     double bits = 0;
 
     for (int r = 1; r < WOQ_N_ROLES && s->shape.arch; r++) {

@@ -11,13 +11,13 @@
 
 struct woq_sink_opts {
     const char *path;   /* what is to appear: a folder, for gguf a file */
-    const char *format; /* "safetensors" "gptq" "gguf" */
+    const char *format; /* "safetensors" "gguf", or one of packed_config.c: "gptq" "awq" */
     const char *dtype;  /* of float tensors in a folder: "keep" "f32" "f16" "bf16"; NULL or "auto":
-                         * keep for safetensors, f16 for gptq */
+                         * keep for safetensors, f16 for packed ones */
     const char *type;   /* gguf, float matrices: "f32" "f16" "q8_0" "q4_0" "q4_1" */
     const char *embed_type;        /* gguf, embedding and head; NULL or "auto": as type, but q8_0
                                     * where that is q4_0 or q4_1 */
-    const char *checkpoint_format; /* gptq: "auto" "gptq" "gptq_v2" */
+    const char *checkpoint_format; /* packed: "auto", or a form of the format */
     uint64_t shard_bytes;
     bool force;
 };

@@ -205,14 +205,7 @@ static int init_by_config(struct woq_source *s, struct woq_error *err)
         quant = woq_json_get(s->config, "compression_config");
     if (woq_json_type(quant) == WOQ_JNULL)
         return woq_safetensors_source_init(s, err);
-    const char *method = woq_json_get_str(quant, "quant_method");
-    if (!method)
-        return woq_fail(err, WOQ_EDATA, NULL,
-                        "config.json has a quantization_config without quant_method");
-    if (!strcmp(method, "gptq"))
-        return woq_gptq_source_init(s, err);
-    return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
-                    "config.json: quant_method '%s' is not read, want gptq or none", method);
+    return woq_packed_source_init(s, quant, err);
 }
 
 static int open_folder(struct woq_source *s, struct woq_error *err)

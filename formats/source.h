@@ -30,7 +30,7 @@ struct woq_side {
 };
 
 struct woq_source {
-    const char *format;      /* "safetensors" "gguf" "gptq" "llama2c" */
+    const char *format;      /* "safetensors" "gguf" "llama2c", or woq-pack's name: "gptq" "awq" */
     char *path;              /* as given, for messages */
     struct woq_json *config; /* HF config.json, made up for formats without one */
     struct woq_item *items;
@@ -76,8 +76,9 @@ void woq_source_done(const struct woq_source *s, const void *data, size_t bytes)
  * safetensors) and sets format, items, load, close and priv; a failed one leaves nothing behind
  * that woq_source_close does not free. */
 int woq_safetensors_source_init(struct woq_source *s, struct woq_error *err);
-/* config.json has quantization_config.quant_method "gptq" (formats/gptq_source.c). */
-int woq_gptq_source_init(struct woq_source *s, struct woq_error *err);
+/* By config.json's quantization_config (formats/packed_method.c knows the methods). */
+int woq_packed_source_init(struct woq_source *s, const struct woq_json *quant,
+                           struct woq_error *err);
 int woq_gguf_source_init(struct woq_source *s, const void *data, size_t bytes,
                          struct woq_error *err);
 int woq_llama2c_source_init(struct woq_source *s, const void *data, size_t bytes,

@@ -253,9 +253,9 @@ edit() {
     echo '{"model_type": "mamba", "architectures": ["MambaForCausalLM"]}' >m/config.json
     run -1 --separate-stderr woq-extract m
     [[ $stderr == *"unknown architecture 'MambaForCausalLM'"* ]]
-    sed 's/^{/{"quantization_config": {"quant_method": "awq"},/' "$T/hf/config.json" >m/config.json
+    sed 's/^{/{"quantization_config": {"quant_method": "aqlm"},/' "$T/hf/config.json" >m/config.json
     run -1 --separate-stderr woq-extract m
-    [[ $stderr == *"quant_method 'awq' is not read, want gptq or none"* ]]
+    [[ $stderr == *"quant_method 'aqlm' is not read, want one of gptq, awq"* ]]
     sed 's/^{/{"quantization_config": {"bits": 4},/' "$T/hf/config.json" >m/config.json
     run -1 --separate-stderr woq-extract m
     [[ $stderr == *"quantization_config without quant_method"* ]]

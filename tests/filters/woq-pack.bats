@@ -182,6 +182,49 @@ permuted() {
     [[ $stderr == *"'a.weight': a scale is not finite in F16"* ]]
     no_rest
 }
+@test "awq: pack, extract and pack again give the same bytes; so does the way over GPTQ" {
+    woq-pack -q -f awq -o out q.wts
+    woq-extract out >r.wts
+    woq-pack -q -f awq -o out2 r.wts
+    cmp out/model.safetensors out2/model.safetensors
+    cmp out/config.json out2/config.json
+    run -0 woq-diff --tol 1e-3 q.wts r.wts
+    woq-pack -q -f gptq -o out3 r.wts
+    woq-extract out3 | woq-pack -q -f awq -o out4
+    cmp out/model.safetensors out4/model.safetensors
+    cmp out/config.json out4/config.json
+    cmp special_tokens_map.json out/special_tokens_map.json
+}
+@test "awq: configuration, with what stays float" {
+    woq-pack -q -f awq -o out q.wts
+    tr -d ' \t\n' <out/config.json >c
+    grep -qF '"quantization_config":{"quant_method":"awq","bits":4,"group_size":32,"zero_point":true,"version":"gemm","modules_to_not_convert":null}' c
+    woq-scheme --set '*.1.mlp.down_proj* dtype=float' m.wts | woq-rtn --bits 4 --group-size 32 |
+        woq-pack -q -f awq -o out2
+    tr -d ' \t\n' <out2/config.json >c
+    grep -qF '"zero_point":false,"version":"gemm","modules_to_not_convert":["model.layers.1.mlp.down_proj"]}' c
+    woq-extract out2 | woq-pack -q -f awq -o out3
+    cmp out2/model.safetensors out3/model.safetensors
+}
+@test "awq: what it cannot hold is refused by name" {
+    woq-rtn --bits 8 --group-size 32 m.wts >eight.wts
+    run -1 --separate-stderr woq-pack -f awq -o out eight.wts
+    [[ $stderr == *"'model.layers.0.self_attn.q_proj.weight': 8 bits: AWQ holds 4"*"hint: quantize with --bits 4"* ]]
+    woq-scheme --set '*.1.mlp.down_proj* group_size=16' m.wts | woq-rtn --bits 4 --group-size 32 >two.wts
+    run -1 --separate-stderr woq-pack -f awq -o out two.wts
+    [[ $stderr == *"groups of 16, but those of 'model.layers.0.self_attn.q_proj' are 32: AWQ has one size for all"* ]]
+    woq-rtn --bits 4 --group-size 40 m.wts >forty.wts
+    run -1 --separate-stderr woq-pack -f awq -o out forty.wts
+    [[ $stderr == *"64 inputs in groups of 40: AWQ wants whole groups"*"hint: leave it alone"* ]]
+    printf '{}' >config.json
+    for _ in {1..32}; do printf '\0\0\0\0\1\0\0\0'; done >idx
+    permuted 4 >p.wts
+    run -1 --separate-stderr woq-pack -f awq -o out p.wts
+    [[ $stderr == *"'a.weight': its groups are permuted: AWQ has no g_idx"*"--act-order"* ]]
+    run -2 --separate-stderr woq-pack -f awq --checkpoint-format gptq -o out q.wts
+    [[ $stderr == *"--checkpoint-format gptq: --format awq has auto"* ]]
+    no_rest
+}
 @test "gguf: float and block types read back as they were written" {
     for t in f32 f16 q8_0 q4_0 q4_1; do
         woq-pack -q -f gguf -t $t --embed-type $t -o out.$t m.wts

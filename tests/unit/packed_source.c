@@ -1,4 +1,4 @@
-/* Reading GPTQ checkpoints: one small valid file, and the same with one thing wrong at a time. */
+/* Reading packed checkpoints: one small valid file, and the same with one thing wrong at a time. */
 #include <formats/source.h>
 
 #include <woq/quant.h>
@@ -168,17 +168,22 @@ static void wrong(void **state)
     } rows[] = {
         { 0, { "m.g_idx", "I32", 63, 0, 0 }, "'m.g_idx' has shape [63,1], want [64,1]" },
         { 0, { "m.g_idx", "F32", 64, 0, 0 }, "'m.g_idx' is F32, want i32" },
-        { 1, { "m.qweight", "I32", 7, 32, 0 }, "not a layout that is read" },
-        { 1, { "m.qweight", "F32", 8, 32, 0 }, "'m.qweight': want I32" },
-        { 1, { "m.qweight", "I32", 8, 33, 0 }, "not a layout that is read" },
-        { 1, { "m.qweight", "I32", 0, 32, 0 }, "not a layout that is read" },
-        { 2, { "m.qzeros", "I32", 2, 5, 0 }, "not a layout that is read" },
-        { 2, { "m.qzeros", "I32", 2, 8, 0 }, "'m.g_idx' has shape [64,1], want [32,1]" },
-        { 2, { "m.qzeros", "I32", 0, 4, 0 }, "has 0 groups of 64 inputs" },
-        { 2, { "m.qzeros", "I32", 3, 4, 0 }, "'m.scales' has shape [2,32], want [3,32]" },
-        { 2, { "m.other", "I32", 2, 4, 0 }, "and qzeros beside it" },
+        { 0, { "m.g_idx", "I32", 8, 8, 0 }, "'m.g_idx' has 2 dimensions, want 1" },
+        { 1, { "m.qweight", "F32", 8, 32, 0 }, "'m.qweight' is F32, want i32" },
+        { 1, { "m.qweight", "I32", 8, 33, 0 }, "not a layout that is read (GPTQ, 2, 3, 4 and 8" },
+        { 1, { "m.qweight", "I32", 0, 32, 0 }, "'m.qweight' has shape [0,32], want none of 0" },
+        { 2,
+          { "m.qzeros", "I32", 2, 5, 0 },
+          "its zero points [2,5], its scales are of 32 outputs" },
+        { 2, { "m.qzeros", "I32", 2, 8, 0 }, "'m.qweight' has 8 bits by its shape, config.json" },
+        { 2, { "m.qzeros", "I32", 0, 4, 0 }, "'m.qzeros' has shape [0,4], want none of 0" },
+        { 2,
+          { "m.qzeros", "I32", 3, 4, 0 },
+          "its zero points [3,4], its scales are of 32 outputs" },
+        { 2, { "m.other", "I32", 2, 4, 0 }, "'m.qweight' has no tensor 'm.qzeros' beside it" },
         { 3, { "m.scales", "I32", 2, 32, 0 }, "'m.scales' is I32, want a float type" },
-        { 3, { "m.other", "F16", 2, 32, 0 }, "'m.qweight' has no tensor 'scales' beside it" },
+        { 3, { "m.scales", "F16", 65, 32, 0 }, "not a layout that is read" },
+        { 3, { "m.other", "F16", 2, 32, 0 }, "'m.qweight' has no tensor 'm.scales' beside it" },
     };
     char quant[256];
 
@@ -203,7 +208,9 @@ static void wrong_config(void **state)
         { "{\"quant_method\":\"gptq\",\"bits\":3,\"group_size\":32}", "config.json says 3" },
         { "{\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq_p\"}", "'gptq_p' is not read" },
         { "{\"quant_method\":\"gptq\",\"format\":\"marlin\"}", "'marlin' is not read" },
-        { "{\"quant_method\":\"awq\",\"bits\":4}", "quant_method 'awq' is not read" },
+        { "{\"quant_method\":\"aqlm\",\"bits\":4}", "'aqlm' is not read, want one of gptq, awq" },
+        { "{\"quant_method\":\"awq\",\"bits\":4,\"version\":\"gemv\"}", "'gemv' is not read" },
+        { "{\"quant_method\":\"awq\",\"w_bit\":4,\"q_group_size\":-7}", "q_group_size -7: want" },
         { "{\"bits\":4}", "without quant_method" },
     };
 
@@ -239,5 +246,5 @@ int main(void)
         cmocka_unit_test(valid),        cmocka_unit_test(permuted),         cmocka_unit_test(wrong),
         cmocka_unit_test(wrong_config), cmocka_unit_test(other_group_size),
     };
-    return cmocka_run_group_tests_name("gptq_source", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("packed_source", tests, NULL, NULL);
 }

@@ -1,0 +1,103 @@
+/* packed.h -- linears whose codes lie packed in words (formats.md 4): what the formats have in
+ * common, so that one reader and one writer serve all of them.
+ *
+ * A layout is one row of a table: how the tensors of a linear are called, along which dimension
+ * fields are packed, in which order, and what is stored for a zero point. Which layout a file has
+ * is told by its configuration (packed_method.c). */
+#ifndef WOQ_FORMATS_PACKED_H
+#define WOQ_FORMATS_PACKED_H
+#include <formats/bitpack.h>
+#include <formats/safetensors.h>
+#include <woq/json.h>
+
+/* Tensors of one linear, named "MODULE.SUFFIX". */
+enum woq_packed_part {
+    WOQ_PART_CODES,
+    WOQ_PART_SCALES,
+    WOQ_PART_ZEROS,
+    WOQ_PART_G_IDX,
+    WOQ_PART_SHAPE, /* I64 [2] = out, in */
+    WOQ_N_PARTS
+};
+
+struct woq_packed_place {
+    bool along_out;   /* neighbouring outputs share a word, else inputs (of zero points: groups) */
+    bool words_first; /* that dimension comes first in the file */
+};
+
+struct woq_packed_layout {
+    const char *name;                /* in messages: "GPTQ" */
+    const char *suffix[WOQ_N_PARTS]; /* NULL: has no such tensor */
+    struct woq_packed_place codes, zeros;
+    enum woq_field_order order;
+    bool or_whole;      /* some writers fill words with whole fields instead: shapes tell */
+    bool minus_one;     /* a zero point z is stored as (z - 1) mod 2^bits */
+    bool scales_by_row; /* [out][groups], else [groups][out] */
+    bool always_zeros;  /* symmetric ones too */
+    unsigned widths;    /* bit b is set: b bits have a form */
+    unsigned multiple_in, multiple_out; /* sizes that can be written */
+    bool whole_groups;                  /* in is a multiple of the group size */
+};
+
+extern const struct woq_packed_layout woq_layout_gptq_v1, woq_layout_gptq_v2, woq_layout_awq;
+
+static inline bool woq_packed_width_ok(const struct woq_packed_layout *l, int bits)
+{
+    return bits > 0 && bits <= 8 && (l->widths >> bits & 1);
+}
+/* "2, 3, 4 and 8" into buf. */
+const char *woq_packed_widths(const struct woq_packed_layout *l, char buf[32]);
+
+/* A packed matrix: dims in the file, and how its fields step in codes[out][in] or
+ * zero[out][groups].
+ */
+struct woq_packed_matrix {
+    struct woq_bitmat m;
+    size_t line_step, field_step;
+    uint64_t shape[2];
+};
+/* Of n_out x n_other values, the others being inputs or groups. */
+struct woq_packed_matrix woq_packed_matrix(struct woq_packed_place place,
+                                           enum woq_field_order order, int bits, size_t n_out,
+                                           size_t n_other);
+
+/* Bytes of the tensors of a linear, scales of `scale_bytes` each. */
+uint64_t woq_packed_bytes(const struct woq_packed_layout *l, int bits, size_t n_out, size_t n_in,
+                          size_t n_groups, size_t scale_bytes);
+
+/* What a configuration says about all linears; single ones differ in what shapes tell. */
+struct woq_packed_config {
+    const struct woq_packed_method *method;
+    const struct woq_packed_layout *layouts[4]; /* that may occur, the likeliest first */
+    size_t n_layouts;
+    int bits;           /* 0: they may differ */
+    int64_t group_size; /* -1 = one group per row, 0 = not told */
+    bool sym;           /* zero points are the middle ones, unless the file says otherwise */
+};
+
+/* One row for each quant_method (packed_method.c). */
+struct woq_packed_method {
+    const char *quant_method;
+    const char *format; /* woq-pack's name for it */
+    int (*read)(struct woq_packed_config *c, const struct woq_json *quant, struct woq_error *err);
+};
+/* By quantization_config.quant_method; an unknown one is an error that names those that are read.
+ */
+int woq_packed_config_read(struct woq_packed_config *c, const struct woq_json *quant,
+                           struct woq_error *err);
+
+/* A linear of a file, measured: every tensor has the shape that load will rely on. */
+struct woq_packed_linear {
+    const struct woq_packed_layout *layout; /* NULL: not a packed linear */
+    const struct woq_st_tensor *part[WOQ_N_PARTS];
+    enum woq_field_order order;
+    int bits;
+    size_t n_in, n_out, n_groups;
+    int64_t group_size;
+    bool permuted; /* g_idx is not c / group_size */
+};
+/* `l` has its layout and its parts, NULL where the file has none. Finds out the rest. */
+int woq_packed_measure(struct woq_packed_linear *l, const struct woq_packed_config *c,
+                       struct woq_error *err);
+
+#endif

@@ -1,0 +1,229 @@
+/* packed_config.c -- what loaders of packed checkpoints are told (formats.md 4, Config), and the
+ * table of the formats. The scheme of most linears is the base; what differs is named, as far as a
+ * format has words for it. */
+#include <formats/packed_write.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+bool woq_packed_same_scheme(const struct woq_packed_module *a, const struct woq_packed_module *b)
+{
+    return a->bits == b->bits && a->group_size == b->group_size && a->sym == b->sym;
+}
+
+const struct woq_packed_module *woq_packed_base(const struct woq_packed_writer *w,
+                                                struct woq_error *err)
+{
+    const struct woq_packed_module *best = NULL;
+    size_t best_n = 0;
+
+    for (size_t i = 0; i < w->n_modules; i++) {
+        size_t n = 0;
+        bool first = w->modules[i].bits != 0;
+        for (size_t k = 0; k < i && first; k++)
+            first = !w->modules[k].bits || !woq_packed_same_scheme(&w->modules[i], &w->modules[k]);
+        for (size_t k = i; k < w->n_modules && first; k++)
+            n += woq_packed_same_scheme(&w->modules[i], &w->modules[k]);
+        if (n > best_n) {
+            best_n = n;
+            best = &w->modules[i];
+        }
+    }
+    if (!best)
+        woq_fail(err, WOQ_ETYPE,
+                 "put a quantizer before this (woq-rtn --bits 4), or use --format safetensors",
+                 "no tensor of the stream is quantized");
+    return best;
+}
+
+/* --- GPTQ (4.a): `dynamic` (GPTQModel, vLLM) holds every difference,
+ * `modules_in_block_to_quantize` (transformers with optimum) only linears that stay float in all
+ * blocks --- */
+
+/* "-:^model\.layers\.0\.mlp\.down_proj$" */
+static char *dynamic_key(const struct woq_packed_module *m)
+{
+    struct woq_str s = { 0 };
+    int rc = woq_str_addf(&s, m->bits ? "+:^" : "-:^");
+
+    for (const char *p = m->name; *p && rc == WOQ_OK; p++)
+        rc = woq_str_addf(&s, strchr(".[]()+*?^$|\\{}", *p) ? "\\%c" : "%c", *p);
+    if (rc == WOQ_OK && woq_str_addf(&s, "$") == WOQ_OK)
+        return s.s;
+    woq_str_release(&s);
+    return NULL;
+}
+
+static struct woq_json *dynamic(const struct woq_packed_writer *w,
+                                const struct woq_packed_module *base)
+{
+    struct woq_json *all = woq_json_object();
+
+    for (size_t i = 0; i < w->n_modules; i++) {
+        const struct woq_packed_module *m = &w->modules[i];
+        struct woq_json *one;
+        char *key;
+        if (woq_packed_same_scheme(m, base) || (!m->bits && m->block < 0))
+            continue;
+        key = dynamic_key(m);
+        one = woq_json_object();
+        if (key && m->bits) {
+            woq_json_set_num(one, "bits", m->bits);
+            woq_json_set_num(one, "group_size", (double)m->group_size);
+            woq_json_set_bool(one, "sym", m->sym);
+        }
+        if (key)
+            woq_json_set(all, key, one);
+        else
+            woq_json_free(one);
+        free(key);
+    }
+    return all;
+}
+
+/* "self_attn.q_proj" of "model.layers.0.self_attn.q_proj"; NULL outside blocks. */
+static const char *suffix_of(const struct woq_packed_module *m)
+{
+    char *end;
+
+    for (const char *p = m->name; m->block >= 0 && (p = strchr(p, '.')); p++)
+        if (strtol(p + 1, &end, 10) == m->block && end != p + 1 && *end == '.')
+            return end + 1;
+    return NULL;
+}
+
+/* [["self_attn.q_proj", ...]] if every suffix is quantized in all blocks or in none, and some in
+ * none. */
+static struct woq_json *in_block(const struct woq_packed_writer *w)
+{
+    struct woq_json *outer = woq_json_array(), *inner = woq_json_array();
+    bool differs = false, some_float = false;
+
+    for (size_t i = 0; i < w->n_modules; i++) {
+        const char *a = suffix_of(&w->modules[i]);
+        bool first = a != NULL;
+        for (size_t k = 0; k < i && a; k++) {
+            const char *b = suffix_of(&w->modules[k]);
+            if (!b || strcmp(a, b) != 0)
+                continue;
+            first = false;
+            differs = differs || !w->modules[i].bits != !w->modules[k].bits;
+        }
+        some_float = some_float || (a && !w->modules[i].bits);
+        if (first && w->modules[i].bits)
+            woq_json_push(inner, woq_json_of_str(a));
+    }
+    if (differs || !some_float) {
+        woq_json_free(inner);
+        woq_json_free(outer);
+        return NULL;
+    }
+    woq_json_push(outer, inner);
+    return outer;
+}
+
+static struct woq_json *finished(struct woq_json *c, struct woq_error *err)
+{
+    if (!c)
+        woq_fail_nomem(err, 1 << 10);
+    return c;
+}
+
+static struct woq_json *gptq_config(const struct woq_packed_writer *w, struct woq_error *err)
+{
+    const struct woq_packed_module *base = woq_packed_base(w, err);
+    struct woq_json *c, *d, *modules;
+
+    if (!base)
+        return NULL;
+    c = woq_json_object();
+    woq_json_set_num(c, "bits", base->bits);
+    woq_json_set_num(c, "group_size", (double)base->group_size);
+    woq_json_set_bool(c, "desc_act", w->desc_act);
+    woq_json_set_bool(c, "sym", base->sym);
+    woq_json_set_num(c, "damp_percent", 0.01);
+    woq_json_set_bool(c, "true_sequential", true);
+    woq_json_set_bool(c, "static_groups", false);
+    woq_json_set_str(c, "quant_method", "gptq");
+    woq_json_set_str(c, "checkpoint_format", w->layout->minus_one ? "gptq" : "gptq_v2");
+    woq_json_set_str(c, "pack_dtype", "int32");
+    woq_json_set_bool(c, "lm_head", w->lm_head);
+    d = dynamic(w, base);
+    if (woq_json_len(d))
+        woq_json_set(c, "dynamic", d);
+    else
+        woq_json_free(d);
+    modules = in_block(w);
+    if (modules)
+        woq_json_set(c, "modules_in_block_to_quantize", modules);
+    return finished(c, err);
+}
+
+static void choose_gptq(struct woq_packed_writer *w)
+{
+    if (!strcmp(w->form, "gptq_v2"))
+        w->layout = &woq_layout_gptq_v2;
+    if (!strcmp(w->form, "auto"))
+        w->plain = &woq_layout_gptq_v2;
+}
+
+/* --- AWQ (4.b): one scheme, and the linears that stay float by name --- */
+
+static struct woq_json *awq_config(const struct woq_packed_writer *w, struct woq_error *err)
+{
+    const struct woq_packed_module *base = woq_packed_base(w, err);
+    struct woq_json *c, *kept;
+    bool sym = true;
+
+    if (!base)
+        return NULL;
+    c = woq_json_object();
+    kept = woq_json_array();
+    for (size_t i = 0; i < w->n_modules; i++) {
+        const struct woq_packed_module *m = &w->modules[i];
+        if (!m->bits && m->block >= 0)
+            woq_json_push(kept, woq_json_of_str(m->name));
+        sym = sym && (!m->bits || m->sym);
+    }
+    woq_json_set_str(c, "quant_method", "awq");
+    woq_json_set_num(c, "bits", base->bits);
+    woq_json_set_num(c, "group_size", (double)base->group_size);
+    woq_json_set_bool(c, "zero_point", !sym);
+    woq_json_set_str(c, "version", "gemm");
+    if (!woq_json_len(kept)) {
+        woq_json_free(kept);
+        kept = woq_json_of_null();
+    }
+    woq_json_set(c, "modules_to_not_convert", kept);
+    return finished(c, err);
+}
+
+/* --- the table --- */
+
+static const struct woq_packed_format formats[] = {
+    { .name = "gptq",
+      .forms = "auto gptq gptq_v2",
+      .side_file = "quantize_config.json",
+      .layout = &woq_layout_gptq_v1,
+      .minus_one_name = "checkpoint format gptq",
+      .plain_hint = "use --checkpoint-format gptq_v2 or auto",
+      /* GPTQModel up to 5.7 turns 3 bits of gptq into gptq_v2 with constants that add 4 to fields
+       * (utils/model.py). */
+      .plain_widths = 1u << 3,
+      .choose = choose_gptq,
+      .config = gptq_config },
+    { .name = "awq",
+      .forms = "auto",
+      .layout = &woq_layout_awq,
+      .one_group_size = true,
+      .no_head = true,
+      .config = awq_config },
+};
+
+const struct woq_packed_format *woq_packed_format(const char *name)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (!strcmp(formats[i].name, name))
+            return &formats[i];
+    return NULL;
+}

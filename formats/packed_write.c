@@ -1,0 +1,390 @@
+/* packed_write.c -- see the header.
+ *
+ * Formats that store zero points less one cannot hold a zero point of 0 so that all readers agree
+ * (formats.md 4.a). The first one switches to the sister layout that stores them plain, and the few
+ * words written before are put right at the end. */
+#include <formats/packed_write.h>
+
+#include <formats/ggml_encode.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool in_words(const char *words, const char *word)
+{
+    const size_t n = strlen(word);
+
+    for (const char *at = words; n && (at = strstr(at, word)); at += n)
+        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || !at[n]))
+            return true;
+    return false;
+}
+
+int woq_packed_writer_init(struct woq_packed_writer *w, const struct woq_packed_format *format,
+                           const struct woq_sink_opts *opts, struct woq_error *err)
+{
+    memset(w, 0, sizeof *w);
+    w->format = format;
+    w->layout = format->layout;
+    w->form = opts->checkpoint_format ? opts->checkpoint_format : "auto";
+    w->scale_dtype = WOQ_F16;
+    if (!in_words(format->forms, w->form))
+        return woq_fail(err, WOQ_EUSAGE, NULL, "--checkpoint-format %s: --format %s has %s",
+                        w->form, format->name, format->forms);
+    if (format->choose)
+        format->choose(w);
+    return WOQ_OK;
+}
+
+static struct woq_packed_module *new_module(struct woq_packed_writer *w, const char *weight,
+                                            long block, struct woq_error *err)
+{
+    const size_t n = strlen(weight), tail = strlen(".weight");
+    struct woq_packed_module *m;
+
+    if (n <= tail || strcmp(weight + n - tail, ".weight") != 0) {
+        woq_fail(err, WOQ_ETYPE, NULL, "a packed linear is named 'MODULE.weight', found '%s'",
+                 weight);
+        return NULL;
+    }
+    if (w->n_modules == w->cap_modules) {
+        const size_t cap = w->cap_modules ? 2 * w->cap_modules : 256;
+        m = realloc(w->modules, cap * sizeof *m);
+        if (!m) {
+            woq_fail_nomem(err, cap * sizeof *m);
+            return NULL;
+        }
+        w->modules = m;
+        w->cap_modules = cap;
+    }
+    m = memset(&w->modules[w->n_modules], 0, sizeof *m);
+    m->name = strndup(weight, n - tail);
+    m->block = block;
+    if (!m->name) {
+        woq_fail_nomem(err, n);
+        return NULL;
+    }
+    w->n_modules++;
+    return m;
+}
+
+int woq_packed_keep_float(struct woq_packed_writer *w, const char *name, long block,
+                          struct woq_error *err)
+{
+    return new_module(w, name, block, err) ? WOQ_OK : err ? err->status : WOQ_ENOMEM;
+}
+
+static bool g_idx_is_trivial(const struct woq_qview *q)
+{
+    for (size_t c = 0; q->g_idx && c < q->n_cols; c++)
+        if ((size_t)q->g_idx[c] != c / q->group_elems)
+            return false;
+    return true;
+}
+
+/* What the layout cannot hold, and what would do. */
+static int check_form(const struct woq_packed_layout *l, const struct woq_qview *q,
+                      int64_t group_size, struct woq_error *err)
+{
+    const char *alone = "leave it alone: woq-scheme --set 'NAME dtype=float' before the quantizer";
+    char widths[32], hint[96];
+
+    if (q->lut || q->in_scale || q->group_dim != 1)
+        return woq_fail(err, WOQ_ETYPE, "put 'woq-dequant' before this, or quantize without it",
+                        "%s has no form in %s",
+                        q->lut        ? "a codebook"
+                        : q->in_scale ? "a scale per input"
+                                      : "group_dim 0",
+                        l->name);
+    if (!woq_packed_width_ok(l, q->bits)) {
+        snprintf(hint, sizeof hint, "quantize with --bits %s", woq_packed_widths(l, widths));
+        return woq_fail(err, WOQ_ETYPE, hint, "%d bits: %s holds %s", q->bits, l->name, widths);
+    }
+    if (q->n_cols % l->multiple_in || q->n_rows % l->multiple_out)
+        return woq_fail(err, WOQ_ETYPE, alone,
+                        "%zu outputs and %zu inputs: %s wants multiples of %u and %u", q->n_rows,
+                        q->n_cols, l->name, l->multiple_out, l->multiple_in);
+    if (l->whole_groups && group_size > 0 && q->n_cols % (size_t)group_size)
+        return woq_fail(err, WOQ_ETYPE, alone,
+                        "%zu inputs in groups of %lld: %s wants whole groups", q->n_cols,
+                        (long long)group_size, l->name);
+    if (!l->suffix[WOQ_PART_G_IDX] && !g_idx_is_trivial(q))
+        return woq_fail(err, WOQ_ETYPE, "quantize without --act-order, or with --static-groups",
+                        "its groups are permuted: %s has no g_idx", l->name);
+    return WOQ_OK;
+}
+
+/* What the configuration of the format could not tell. */
+static int check_config(const struct woq_packed_writer *w, const char *name, int64_t group_size,
+                        struct woq_error *err)
+{
+    for (size_t i = 0; i < w->n_modules && w->format->one_group_size; i++)
+        if (w->modules[i].bits && w->modules[i].group_size != group_size)
+            return woq_fail(err, WOQ_ETYPE, "use one --group-size, or another format",
+                            "groups of %lld, but those of '%s' are %lld: %s has one size for all",
+                            (long long)group_size, w->modules[i].name,
+                            (long long)w->modules[i].group_size, w->layout->name);
+    if (w->format->no_head && !strcmp(name, "lm_head.weight"))
+        return woq_fail(err, WOQ_ETYPE,
+                        "leave the head alone: woq-scheme --set 'lm_head* dtype=float'",
+                        "%s has no quantized head", w->layout->name);
+    return WOQ_OK;
+}
+
+/* [rows][groups] in the order and the type of the file. */
+static int pack_scales(struct woq_packed_writer *w, const struct woq_qview *q,
+                       struct woq_error *err)
+{
+    const size_t n = q->n_rows * q->n_groups;
+    float *x = woq_buf_need(&w->fields, n * sizeof *x, err);
+    void *to = woq_buf_need(&w->scales, n * sizeof(float), err);
+    bool ok = true;
+
+    if (!x || !to)
+        return WOQ_ENOMEM;
+    for (size_t r = 0; r < q->n_rows; r++)
+        for (size_t g = 0; g < q->n_groups; g++) {
+            const float scale = q->scale[r * q->n_groups + g];
+            x[w->layout->scales_by_row ? r * q->n_groups + g : g * q->n_rows + r] = scale;
+            ok = ok && scale - scale == 0;
+        }
+    if (w->scale_dtype == WOQ_F16)
+        ok = woq_scales_to_f16(to, x, n);
+    else
+        woq_from_f32(to, w->scale_dtype, x, n);
+    return ok ? WOQ_OK
+              : woq_fail(err, WOQ_ETYPE, NULL, "a scale is not finite in %s%s",
+                         w->scale_dtype == WOQ_F16 ? "F16" : woq_dtype_name(w->scale_dtype),
+                         w->scale_dtype == WOQ_F16 ? " (at most 65504)" : "");
+}
+
+/* Zero points as fields, less one where the layout has them so. *n_null counts those equal to 0. */
+static int zero_fields(uint8_t *fields, const struct woq_packed_layout *l,
+                       const struct woq_qview *q, size_t *n_null, struct woq_error *err)
+{
+    const int max = (1 << q->bits) - 1;
+
+    *n_null = 0;
+    for (size_t i = 0; i < q->n_rows * q->n_groups; i++) {
+        const float z = q->zero ? q->zero[i] : (float)(1 << (q->bits - 1));
+        if (!(z >= 0 && z <= (float)max) || z != (float)(int)z)
+            return woq_fail(err, WOQ_ETYPE, "quantize with integer zero points (woq-rtn --asym)",
+                            "zero point %g of row %zu, group %zu: %s holds integers in 0..%d",
+                            (double)z, i / q->n_groups, i % q->n_groups, l->name, max);
+        *n_null += z == 0;
+        fields[i] = (uint8_t)(((int)z - l->minus_one) & max);
+    }
+    return WOQ_OK;
+}
+
+static int pack_zeros(struct woq_packed_writer *w, const struct woq_qview *q, struct woq_error *err)
+{
+    const struct woq_packed_matrix m =
+        woq_packed_matrix(w->layout->zeros, w->layout->order, q->bits, q->n_rows, q->n_groups);
+    uint8_t *fields = woq_buf_need(&w->fields, q->n_rows * q->n_groups, err);
+    void *to = woq_buf_need(&w->zeros, woq_bitmat_bytes(&m.m), err);
+    size_t n_null;
+    int rc;
+
+    if (!fields || !to)
+        return WOQ_ENOMEM;
+    rc = zero_fields(fields, w->layout, q, &n_null, err);
+    if (rc == WOQ_OK && n_null && w->layout->minus_one) {
+        if (!w->plain)
+            return woq_fail(err, WOQ_ETYPE, w->format->plain_hint,
+                            "%zu zero points are 0: readers of %s do not agree on them", n_null,
+                            w->format->minus_one_name);
+        w->layout = w->plain;
+        rc = zero_fields(fields, w->layout, q, &n_null, err);
+    }
+    if (rc == WOQ_OK)
+        woq_bitmat_pack(to, &m.m, fields, m.line_step, m.field_step);
+    return rc;
+}
+
+static int pack_codes(struct woq_packed_writer *w, const struct woq_qview *q, struct woq_error *err)
+{
+    const struct woq_packed_matrix m =
+        woq_packed_matrix(w->layout->codes, w->layout->order, q->bits, q->n_rows, q->n_cols);
+    void *to = woq_buf_need(&w->codes, woq_bitmat_bytes(&m.m), err);
+    int32_t *g_idx = woq_buf_need(&w->g_idx, q->n_cols * sizeof *g_idx, err);
+
+    if (!to || !g_idx)
+        return WOQ_ENOMEM;
+    woq_bitmat_pack(to, &m.m, q->codes, m.line_step, m.field_step);
+    for (size_t c = 0; c < q->n_cols; c++)
+        g_idx[c] = q->g_idx ? q->g_idx[c] : (int32_t)(c / q->group_elems);
+    return WOQ_OK;
+}
+
+/* A tensor of the linear that is about to be written. */
+struct part {
+    enum woq_packed_part part;
+    enum woq_dtype dtype;
+    unsigned n_dims;
+    uint64_t shape[2];
+    const void *data;
+};
+
+static int put_part(struct woq_st_writer *st, const struct woq_packed_module *m,
+                    const struct part *p, struct woq_error *err)
+{
+    struct woq_str name = { 0 };
+    int rc = woq_str_addf(&name, "%s.%s", m->name, m->layout->suffix[p->part]);
+
+    rc = rc == WOQ_OK ? woq_st_put(st, name.s, p->dtype, p->n_dims, p->shape, p->data, err)
+                      : woq_fail_nomem(err, 256);
+    woq_str_release(&name);
+    return rc;
+}
+
+static uint64_t part_bytes(const struct part *p)
+{
+    return p->shape[0] * (p->n_dims > 1 ? p->shape[1] : 1) * woq_dtype_bytes(p->dtype);
+}
+
+/* In the order of their names, all in one shard. */
+static int put_parts(struct woq_packed_writer *w, struct woq_st_writer *st,
+                     struct woq_packed_module *m, const struct woq_qview *q,
+                     struct woq_sink_report *r, struct woq_error *err)
+{
+    const struct woq_packed_layout *l = m->layout;
+    const struct woq_packed_matrix c =
+        woq_packed_matrix(l->codes, l->order, q->bits, q->n_rows, q->n_cols);
+    const struct woq_packed_matrix z =
+        woq_packed_matrix(l->zeros, l->order, q->bits, q->n_rows, q->n_groups);
+    const size_t by_row = l->scales_by_row;
+    const struct part parts[] = {
+        { WOQ_PART_G_IDX, WOQ_I32, 1, { q->n_cols }, w->g_idx.data },
+        { WOQ_PART_CODES, WOQ_I32, 2, { c.shape[0], c.shape[1] }, w->codes.data },
+        { WOQ_PART_ZEROS, WOQ_I32, 2, { z.shape[0], z.shape[1] }, w->zeros.data },
+        { WOQ_PART_SCALES,
+          w->scale_dtype,
+          2,
+          { by_row ? q->n_rows : q->n_groups, by_row ? q->n_groups : q->n_rows },
+          w->scales.data },
+    };
+    const size_t n = sizeof parts / sizeof *parts;
+    uint64_t all = 0;
+    int rc;
+
+    for (size_t i = 0; i < n; i++)
+        all += l->suffix[parts[i].part] ? part_bytes(&parts[i]) : 0;
+    rc = woq_st_room(st, all, err);
+    for (size_t i = 0; i < n && rc == WOQ_OK; i++) {
+        if (!l->suffix[parts[i].part])
+            continue;
+        if (parts[i].part == WOQ_PART_ZEROS)
+            m->zeros_entry = st->n_entries;
+        rc = put_part(st, m, &parts[i], err);
+    }
+    r->tensor_bytes += all;
+    r->quantized_bytes += all;
+    return rc;
+}
+
+static int add_module(struct woq_packed_writer *w, const struct woq_frame *f,
+                      const struct woq_qview *q, int64_t group_size, struct woq_packed_module **out,
+                      struct woq_error *err)
+{
+    const struct woq_json *quant = woq_json_get(f->meta, "quant");
+    struct woq_packed_module *m =
+        new_module(w, woq_frame_name(f), (long)woq_json_get_int(f->meta, "block", -1), err);
+
+    if (!m)
+        return err ? err->status : WOQ_ENOMEM;
+    m->layout = w->layout;
+    m->bits = q->bits;
+    m->group_size = group_size;
+    m->sym = woq_json_get_bool(quant, "sym", q->zero == NULL);
+    m->permuted = !g_idx_is_trivial(q);
+    m->n_out = q->n_rows;
+    m->n_in = q->n_cols;
+    m->n_groups = q->n_groups;
+    w->desc_act = w->desc_act || m->permuted;
+    w->lm_head = w->lm_head || !strcmp(m->name, "lm_head");
+    *out = m;
+    return WOQ_OK;
+}
+
+int woq_packed_put(struct woq_packed_writer *w, struct woq_st_writer *st, const struct woq_frame *f,
+                   struct woq_sink_report *r, struct woq_error *err)
+{
+    const int64_t said = woq_json_get_int(woq_json_get(f->meta, "quant"), "group_size", -1);
+    const int64_t group_size = said > 0 ? said : -1;
+    struct woq_packed_module *m = NULL;
+    struct woq_qview q = { 0 };
+    int rc = woq_qview_init(&q, f, err);
+
+    if (rc == WOQ_OK)
+        rc = check_form(w->layout, &q, group_size, err);
+    if (rc == WOQ_OK)
+        rc = check_config(w, woq_frame_name(f), group_size, err);
+    if (rc == WOQ_OK && w->plain && w->format->plain_widths >> q.bits & 1)
+        w->layout = w->plain;
+    if (rc == WOQ_OK)
+        rc = pack_zeros(w, &q, err);
+    if (rc == WOQ_OK)
+        rc = pack_scales(w, &q, err);
+    if (rc == WOQ_OK)
+        rc = pack_codes(w, &q, err);
+    if (rc == WOQ_OK)
+        rc = add_module(w, f, &q, group_size, &m, err);
+    if (rc || !m)
+        return rc;
+    r->n_quantized += (uint64_t)q.n_rows * q.n_cols;
+    r->n_weights += (uint64_t)q.n_rows * q.n_cols;
+    return put_parts(w, st, m, &q, r, err);
+}
+
+struct settling {
+    const struct woq_packed_module *m;
+    uint8_t *fields;
+};
+
+/* (z - 1) mod 2^bits to z, in place. */
+static void settle_zeros(void *ctx, void *data, size_t bytes)
+{
+    const struct settling *s = ctx;
+    const struct woq_packed_layout *l = s->m->layout;
+    const int max = (1 << s->m->bits) - 1;
+    const struct woq_packed_matrix m =
+        woq_packed_matrix(l->zeros, l->order, s->m->bits, s->m->n_out, s->m->n_groups);
+
+    (void)bytes;
+    woq_bitmat_unpack(s->fields, m.line_step, m.field_step, &m.m, data);
+    for (size_t i = 0; i < s->m->n_out * s->m->n_groups; i++)
+        s->fields[i] = (uint8_t)((s->fields[i] + 1) & max);
+    woq_bitmat_pack(data, &m.m, s->fields, m.line_step, m.field_step);
+}
+
+int woq_packed_settle(struct woq_packed_writer *w, struct woq_st_writer *st, struct woq_error *err)
+{
+    int rc = WOQ_OK;
+
+    for (size_t i = 0; i < w->n_modules && w->layout == w->plain && w->plain && rc == WOQ_OK; i++) {
+        struct woq_packed_module *m = &w->modules[i];
+        struct settling s = { m, NULL };
+        if (!m->bits || !m->layout->minus_one)
+            continue;
+        s.fields = woq_buf_need(&w->fields, m->n_out * m->n_groups, err);
+        if (!s.fields)
+            return WOQ_ENOMEM;
+        rc = woq_st_edit(st, m->zeros_entry, settle_zeros, &s, err);
+        m->layout = w->plain;
+    }
+    return rc;
+}
+
+void woq_packed_writer_release(struct woq_packed_writer *w)
+{
+    for (size_t i = 0; i < w->n_modules; i++)
+        free(w->modules[i].name);
+    free(w->modules);
+    woq_buf_release(&w->codes);
+    woq_buf_release(&w->zeros);
+    woq_buf_release(&w->scales);
+    woq_buf_release(&w->g_idx);
+    woq_buf_release(&w->fields);
+    memset(w, 0, sizeof *w);
+}

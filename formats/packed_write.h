@@ -1,0 +1,71 @@
+/* packed_write.h -- QTEN frames as the tensors of packed linears, and the configuration that tells
+ * loaders about them (formats.md 4). A format is one row of a table (packed_format.c). */
+#ifndef WOQ_FORMATS_PACKED_WRITE_H
+#define WOQ_FORMATS_PACKED_WRITE_H
+#include <formats/packed.h>
+#include <formats/safetensors_write.h>
+#include <formats/sink.h>
+
+/* A linear of the model, quantized or not. */
+struct woq_packed_module {
+    char *name; /* "model.layers.0.mlp.down_proj" */
+    long block; /* -1 outside */
+    int bits;   /* 0: it stays float, loaders must be told */
+    int64_t group_size;
+    bool sym, permuted;
+    size_t n_out, n_in, n_groups;
+    const struct woq_packed_layout *layout; /* as it lies in the file */
+    size_t zeros_entry;
+};
+
+struct woq_packed_writer;
+struct woq_packed_format {
+    const char *name;      /* of --format */
+    const char *forms;     /* of --checkpoint-format, apart by spaces; the first one is "auto" */
+    const char *side_file; /* repeats the configuration for loaders that look there; NULL */
+    const struct woq_packed_layout *layout;  /* of a linear, unless --checkpoint-format differs */
+    const char *minus_one_name, *plain_hint; /* for the message about a zero point of 0 */
+    bool one_group_size, no_head;            /* what its configuration has no words for */
+    unsigned plain_widths; /* bit b: "auto" stores zero points of b bits plain from the start */
+    /* Says what this writer is to do about w->form, or refuses it. NULL: nothing to choose. */
+    void (*choose)(struct woq_packed_writer *w);
+    /* The object for config.json's quantization_config; NULL and err on failure. */
+    struct woq_json *(*config)(const struct woq_packed_writer *w, struct woq_error *err);
+};
+/* NULL if --format names no packed format. */
+const struct woq_packed_format *woq_packed_format(const char *name);
+
+struct woq_packed_writer {
+    const struct woq_packed_format *format;
+    const char *form;                       /* of --checkpoint-format; "auto" */
+    const struct woq_packed_layout *layout; /* of the next linear */
+    /* Zero points are stored less one, but 0 cannot be: then all linears change to this. NULL:
+     * they may not, a zero point of 0 is refused. */
+    const struct woq_packed_layout *plain;
+    enum woq_dtype scale_dtype;
+    bool desc_act, lm_head;
+    struct woq_packed_module *modules;
+    size_t n_modules, cap_modules;
+    struct woq_buf codes, zeros, scales, g_idx, fields;
+};
+
+int woq_packed_writer_init(struct woq_packed_writer *w, const struct woq_packed_format *format,
+                           const struct woq_sink_opts *opts, struct woq_error *err);
+/* Packs one QTEN; bytes are counted into r. */
+int woq_packed_put(struct woq_packed_writer *w, struct woq_st_writer *st, const struct woq_frame *f,
+                   struct woq_sink_report *r, struct woq_error *err);
+/* Remembers a linear that stays float: loaders must be told. */
+int woq_packed_keep_float(struct woq_packed_writer *w, const char *name, long block,
+                          struct woq_error *err);
+/* After woq_st_seal: one way to store zero points for all of them. */
+int woq_packed_settle(struct woq_packed_writer *w, struct woq_st_writer *st, struct woq_error *err);
+void woq_packed_writer_release(struct woq_packed_writer *w); /* accepts a zeroed struct */
+
+/* --- for configurations --- */
+
+/* The scheme of most quantized linears, the first of equals; NULL if there are none. */
+const struct woq_packed_module *woq_packed_base(const struct woq_packed_writer *w,
+                                                struct woq_error *err);
+bool woq_packed_same_scheme(const struct woq_packed_module *a, const struct woq_packed_module *b);
+
+#endif

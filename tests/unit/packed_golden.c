@@ -1,0 +1,185 @@
+/* Packed checkpoints of the original packages (tests/golden/packed): read, they give the weights of
+ * the package's own dequantizer; written again, the bytes of the package. */
+#include <formats/sink.h>
+#include <formats/source.h>
+
+#include <woq/model.h>
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char root[512], scratch[64];
+
+static const char *path_of(const char *name, const char *file)
+{
+    static char path[1024];
+    snprintf(path, sizeof path, "%s/tests/golden/packed/%s%s%s", root, name, file ? "/" : "",
+             file ? file : "");
+    return path;
+}
+
+/* The weight of a frame as floats; `f` is loaded. */
+static void expect_weight(const char *name, const struct woq_frame *f, const struct woq_st *want)
+{
+    const struct woq_st_tensor *t = woq_st_find(want, woq_frame_name(f));
+    struct woq_buf buf = { 0 };
+    struct woq_error err = { 0 };
+    size_t n_rows, n_cols;
+    const float *w;
+
+    if (!t)
+        fail_msg("%s: '%s' is not wanted", name, woq_frame_name(f));
+    if (woq_weight_f32(f, &n_rows, &n_cols, &w, &buf, &err) < 0)
+        fail_msg("%s: %s", name, err.what);
+    assert_int_equal(n_rows, t->shape[0]);
+    assert_int_equal(n_cols, t->n_dims > 1 ? t->shape[1] : 1);
+    /* The package may compute in 16 bits: then it is our exact weight, rounded once. */
+    uint16_t *rounded = malloc(n_rows * n_cols * 4);
+    assert_non_null(rounded);
+    woq_from_f32(rounded, t->dtype, w, n_rows * n_cols);
+    float *is = malloc(n_rows * n_cols * 4), *wanted = malloc(n_rows * n_cols * 4);
+    assert_true(is && wanted);
+    woq_to_f32(is, rounded, t->dtype, n_rows * n_cols);
+    memcpy(rounded, t->data, t->bytes); /* aligned */
+    woq_to_f32(wanted, rounded, t->dtype, n_rows * n_cols);
+    for (size_t i = 0; i < n_rows * n_cols; i++)
+        if (is[i] != wanted[i])
+            fail_msg("%s: '%s' [%zu][%zu] is %.9g, want %.9g", name, woq_frame_name(f), i / n_cols,
+                     i % n_cols, (double)is[i], (double)wanted[i]);
+    free(rounded);
+    free(is);
+    free(wanted);
+    woq_buf_release(&buf);
+}
+
+static void put(struct woq_sink *sink, const struct woq_frame *f, struct woq_error *err,
+                const char *name)
+{
+    if (woq_sink_put(sink, f, err) < 0)
+        fail_msg("%s: %s (%s)", name, err->what, err->where);
+}
+
+/* Reads a case, compares its weights, writes it to `out`. */
+static void read_and_write(const char *name, const char *out)
+{
+    struct woq_source *s = NULL;
+    struct woq_st want = { 0 };
+    struct woq_frame f = { 0 };
+    struct woq_error err = { 0 };
+    struct woq_sink sink;
+    char folder[1024];
+
+    snprintf(folder, sizeof folder, "%s", path_of(name, NULL));
+    if (woq_source_open(&s, path_of(name, "model.safetensors"), &err) < 0 ||
+        woq_st_open(&want, path_of(name, "want.safetensors"), &err) < 0)
+        fail_msg("%s: %s: %s", name, err.where, err.what);
+    const struct woq_json *told = woq_json_get(s->config, "woq");
+    const struct woq_sink_opts opts = { .path = out,
+                                        .format = woq_json_get_str(told, "format"),
+                                        .checkpoint_format = woq_json_get_str(told, "form"),
+                                        .dtype = woq_json_get_str(told, "dtype"),
+                                        .shard_bytes = 1 << 30 };
+    assert_string_equal(s->format, opts.format);
+    if (woq_sink_open(&sink, &opts, NULL, &err) < 0)
+        fail_msg("%s: %s", name, err.what);
+    woq_modl_begin(&f);
+    for (size_t i = 0; i < s->n_side; i++) {
+        const uint64_t bytes = s->side[i].bytes;
+        assert_int_equal(
+            woq_frame_add(&f, s->side[i].name, WOQ_U8, 1, &bytes, s->side[i].data, &err), WOQ_OK);
+    }
+    put(&sink, &f, &err, name);
+    for (size_t i = 0; i < s->n_items; i++) {
+        if (s->load(s, i, &f, &err) < 0)
+            fail_msg("%s: %s", name, err.what);
+        if (strstr(s->items[i].name, ".weight"))
+            expect_weight(name, &f, &want);
+        put(&sink, &f, &err, name);
+    }
+    if (woq_sink_finish(&sink, &err) < 0)
+        fail_msg("%s: %s", name, err.what);
+    woq_sink_release(&sink);
+    woq_frame_release(&f);
+    woq_st_release(&want);
+    woq_source_close(s);
+}
+
+static void expect_same_files(const char *name, const char *out)
+{
+    struct woq_st was = { 0 }, is = { 0 };
+    struct woq_error err = { 0 };
+    char path[256];
+
+    snprintf(path, sizeof path, "%s/model.safetensors", out);
+    if (woq_st_open(&was, path_of(name, "model.safetensors"), &err) < 0 ||
+        woq_st_open(&is, path, &err) < 0)
+        fail_msg("%s: %s: %s", name, err.where, err.what);
+    for (size_t i = 0; i < was.n_tensors && i < is.n_tensors; i++) {
+        const struct woq_st_tensor *a = &was.tensors[i], *b = &is.tensors[i];
+        if (strcmp(a->name, b->name) != 0 || strcmp(a->stored, b->stored) != 0 ||
+            a->n_dims != b->n_dims || memcmp(a->shape, b->shape, a->n_dims * 8) != 0)
+            fail_msg("%s: '%s' is '%s', %s", name, a->name, b->name, b->stored);
+        if (memcmp(a->data, b->data, a->bytes) != 0)
+            fail_msg("%s: '%s' has other bytes", name, a->name);
+    }
+    assert_int_equal(was.n_tensors, is.n_tensors);
+    woq_st_release(&was);
+    woq_st_release(&is);
+}
+
+static void remove_folder(const char *out)
+{
+    DIR *d = opendir(out);
+    const struct dirent *e;
+
+    while (d && (e = readdir(d)))
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        closedir(d);
+    rmdir(out);
+}
+
+static void all_cases(void **state)
+{
+    DIR *d = opendir(path_of(".", NULL));
+    const struct dirent *e;
+    size_t n = 0;
+
+    (void)state;
+    assert_non_null(d);
+    while ((e = readdir(d))) {
+        char out[128];
+        if (e->d_name[0] == '.' || strstr(e->d_name, ".py"))
+            continue;
+        snprintf(out, sizeof out, "%s/out", scratch);
+        read_and_write(e->d_name, out);
+        expect_same_files(e->d_name, out);
+        remove_folder(out);
+        n++;
+    }
+    closedir(d);
+    assert_true(n > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(all_cases) };
+    const char *at = getenv("WOQ_ROOT");
+
+    snprintf(root, sizeof root, "%s", at ? at : ".");
+    snprintf(scratch, sizeof scratch, "/tmp/woq-golden-XXXXXX");
+    if (!mkdtemp(scratch))
+        return 1;
+    const int failed = cmocka_run_group_tests_name("packed_golden", tests, NULL, NULL);
+    remove_folder(scratch);
+    return failed;
+}

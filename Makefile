@@ -44,8 +44,8 @@ BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 OBJ := $(LIB_OBJ) $(PROGS:%=$(B)/filters/%.o) $(UNIT:=.o) $(BENCH:=.o) $(FUZZ:=.o) \
 	$(B)/fuzz/driver.o $(B)/filters/tasks.o $(B)/filters/report.o
 
-$(B)/lib/kernels/%_avx2.o: ISA := -mavx2 -mf16c
-$(B)/lib/kernels/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mf16c
+$(B)/lib/kernels/%_avx2.o: ISA := -mavx2 -mfma -mf16c
+$(B)/lib/kernels/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
 
 .PHONY: all
 all: $(PROGS:%=$(BIN)/%) $(SCRIPTS:%=$(BIN)/%)  ## build every program into bin/

@@ -1,12 +1,14 @@
 /* rank_body.h -- c -= a u as a chain of rank-one updates, once per ISA file that includes it.
  *
- * Each element of c takes its subtractions one after another in the order of k, each product
- * rounded by itself, so the result does not depend on tiles, vectors or threads. The vectors are
- * the compiler's generic ones: the width is the including file's WOQ_VEC_BYTES. Accumulators are
- * variables of their own, because an array of them would live in memory. */
-#ifndef WOQ_VEC_BYTES
-#error "define WOQ_VEC_BYTES and WOQ_RANK_NAME first"
+ * Each element of c takes its subtractions one after another in the order of k, each a fused
+ * multiply-add, so the result does not depend on tiles, vectors or threads. The including file
+ * says WOQ_VEC_BYTES, and WOQ_FNMA_f32 and _f64 (c, a, p): c - a p of generic vectors c, p and a
+ * scalar a, rounded once. Accumulators are variables of their own, because an array of them would
+ * live in memory. */
+#ifndef WOQ_FNMA_f32
+#error "define WOQ_VEC_BYTES, WOQ_RANK_NAME, WOQ_FNMA_f32 and WOQ_FNMA_f64 first"
 #endif
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -24,14 +26,30 @@
 #endif
 enum { RANK_SLAB = 64 }; /* rows of u that are packed at a time: 8 KiB at most */
 
+typedef float vec_f32 __attribute__((vector_size(WOQ_VEC_BYTES)));
+typedef double vec_f64 __attribute__((vector_size(WOQ_VEC_BYTES)));
+
+static inline vec_f32 fnma_f32(vec_f32 c, float a, vec_f32 p)
+{
+    return WOQ_FNMA_f32(c, a, p);
+}
+
+static inline vec_f64 fnma_f64(vec_f64 c, double a, vec_f64 p)
+{
+    return WOQ_FNMA_f64(c, a, p);
+}
+
+#define RANK_FNMA(c, a, p) _Generic((c), vec_f32 : fnma_f32, vec_f64 : fnma_f64)(c, a, p)
+#define RANK_FNMA1(c, a, u) _Generic((c), float : fmaf, double : fma)(-(a), u, c)
+
 /* A tile: RANK_ROWS rows x 2 vectors. */
 #define RANK_VARS(r) v##r##p, v##r##q,
 #define RANK_LOAD(r)                                                                               \
     memcpy(&v##r##p, c + r * ldc, sizeof v##r##p);                                                 \
     memcpy(&v##r##q, c + r * ldc + LANES, sizeof v##r##q);
 #define RANK_STEP(r)                                                                               \
-    v##r##p -= a[r * lda + k] * p;                                                                 \
-    v##r##q -= a[r * lda + k] * q;
+    v##r##p = RANK_FNMA(v##r##p, a[r * lda + k], p);                                               \
+    v##r##q = RANK_FNMA(v##r##q, a[r * lda + k], q);
 #define RANK_STORE(r)                                                                              \
     memcpy(c + r * ldc, &v##r##p, sizeof v##r##p);                                                 \
     memcpy(c + r * ldc + LANES, &v##r##q, sizeof v##r##q);
@@ -41,11 +59,10 @@ enum { RANK_SLAB = 64 }; /* rows of u that are packed at a time: 8 KiB at most *
 #define RANK_LINE_LOAD(i) memcpy(&w##i, c + i * LANES, sizeof w##i);
 #define RANK_LINE_STEP(i)                                                                          \
     memcpy(&p, u + k * ldu + i * LANES, sizeof p);                                                 \
-    w##i -= a[k] * p;
+    w##i = RANK_FNMA(w##i, a[k], p);
 #define RANK_LINE_STORE(i) memcpy(c + i * LANES, &w##i, sizeof w##i);
 
 #define RANK_SUB(type, tag)                                                                        \
-    typedef type RANK_CAT(vec, tag) __attribute__((vector_size(WOQ_VEC_BYTES)));                   \
     enum { RANK_CAT(LANES, tag) = WOQ_VEC_BYTES / sizeof(type) };                                  \
                                                                                                    \
     static void RANK_CAT(tile, tag)(type * c, size_t ldc, const type *a, size_t lda,               \
@@ -84,7 +101,7 @@ enum { RANK_SLAB = 64 }; /* rows of u that are packed at a time: 8 KiB at most *
         for (size_t r = 0; cols && r < rows; r++)                                                  \
             for (size_t k = 0; k < depth; k++)                                                     \
                 for (size_t j = 0; j < cols; j++)                                                  \
-                    c[r * ldc + j] -= a[r * lda + k] * u[k * ldu + j];                             \
+                    c[r * ldc + j] = RANK_FNMA1(c[r * ldc + j], a[r * lda + k], u[k * ldu + j]);   \
     }                                                                                              \
                                                                                                    \
     /* One tile's columns for all whole tiles of rows. Rows of u are a power of two apart more     \

@@ -2,6 +2,17 @@
 #include "parts.h"
 
 #define WOQ_VEC_BYTES 16
+#define WOQ_FNMA_f32(c, a, p)                                                                      \
+    (vec_f32)                                                                                      \
+    {                                                                                              \
+        fmaf(-(a), (p)[0], (c)[0]), fmaf(-(a), (p)[1], (c)[1]), fmaf(-(a), (p)[2], (c)[2]),        \
+            fmaf(-(a), (p)[3], (c)[3])                                                             \
+    }
+#define WOQ_FNMA_f64(c, a, p)                                                                      \
+    (vec_f64)                                                                                      \
+    {                                                                                              \
+        fma(-(a), (p)[0], (c)[0]), fma(-(a), (p)[1], (c)[1])                                       \
+    }
 #define WOQ_RANK_NAME rank_sub
 #include "rank_body.h"
 

@@ -37,7 +37,7 @@ static int has_f16c(void)
 static int can_avx2(void)
 {
     /* The compiler's run-time asks the system too whether it saves the wide registers. */
-    return __builtin_cpu_supports("avx2") && has_f16c();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static int can_avx512(void)

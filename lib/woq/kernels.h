@@ -1,10 +1,10 @@
 /* kernels.h -- the SIMD table. OP_ref.c defines each result; every other variant is bit-identical
  * (checked by tests/unit/kernels.c), because reductions are defined as 16 interleaved partial sums
  * (lane i sums elements i, i+16, ...; the tail goes to lanes 0..r-1) folded as a fixed tree
- * (8, 4, 2, 1: lane i += lane i+8, then i+4, i+2, i+1), no fma anywhere, and exp is one polynomial.
- * Minima and maxima go through the same lanes, so the sign of a zero agrees too. Only the payload
- * of a NaN that arithmetic produced is left open. Default rounding and gradual underflow are
- * assumed.
+ * (8, 4, 2, 1: lane i += lane i+8, then i+4, i+2, i+1), no fma but in rank_sub, and exp is one
+ * polynomial. Minima and maxima go through the same lanes, so the sign of a zero agrees too. Only
+ * the payload of a NaN that arithmetic produced is left open. Default rounding and gradual
+ * underflow are assumed.
  *
  * Pointers need no alignment unless said; ranges may not overlap unless dst == src is allowed. */
 #ifndef WOQ_KERNELS_H
@@ -55,7 +55,9 @@ struct woq_kernels {
                           const float *zero, float mid, float maxq);
     void (*dequant_cols_u8)(float *dst, const uint8_t *codes, size_t n, const float *scale,
                             const float *zero, float mid);
-    /* sum of weight[i] * (w - dequant(quant(w)))^2 over the group; weight NULL = all 1 */
+    /* sum of weight[i] * (w - dequant(code))^2 over the group; weight NULL = all 1. For searches:
+     * the code is that of w * (1 / scale), which differs from quant_u8's only where w lies as near
+     * to one level as to the next. */
     float (*quant_err)(const float *w, const float *weight, size_t n, float scale, float zero,
                        float maxq);
     /* --- the same for codebooks (format.h) ---
@@ -77,8 +79,8 @@ struct woq_kernels {
     void (*scale_f32)(float *x, size_t n, float factor);
     void (*add_f32)(float *dst, const float *src, size_t n);           /* dst += src */
     void (*axpy_f32)(float *dst, const float *src, size_t n, float a); /* dst += a * src */
-    /* c[r][j] -= a[r][k] * u[k][j] for k = 0, 1 ... depth-1, one after another, each product
-     * rounded: rows x cols elements, row strides ldc, lda, ldu. a and u may lie in the matrix that
+    /* c[r][j] = fma(-a[r][k], u[k][j], c[r][j]) for k = 0, 1 ... depth-1, one after another: rows x
+     * cols elements, row strides ldc, lda, ldu. a and u may lie in the matrix that
      * holds c where they do not meet the rows x cols part. */
     void (*rank_sub_f32)(float *c, size_t ldc, const float *a, size_t lda, const float *u,
                          size_t ldu, size_t rows, size_t cols, size_t depth);

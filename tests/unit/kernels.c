@@ -621,10 +621,8 @@ static void rank_updates_follow_the_order_of_k(void **unused)
             for (size_t i = 0; i < rows; i++)
                 for (size_t k = 0; k < depth; k++)
                     for (size_t j = 0; j < cols; j++) {
-                        const float p = a[i * K + k] * u[k * C + j];
-
-                        want[i * C + j] -= p;
-                        wantd[i * C + j] -= ad[i * K + k] * ud[k * C + j];
+                        want[i * C + j] = fmaf(-a[i * K + k], u[k * C + j], want[i * C + j]);
+                        wantd[i * C + j] = fma(-ad[i * K + k], ud[k * C + j], wantd[i * C + j]);
                     }
             assert_memory_equal(c, want, sizeof c);
             assert_memory_equal(cd, wantd, sizeof cd);

@@ -180,28 +180,30 @@ static void dequant_cols_u8(float *dst, const uint8_t *codes, size_t n, const fl
     }
 }
 
-V v16 square_err(v16 w, v16 scale, v16 zero, v16 maxq)
+V v16 square_err(v16 w, v16 inverse, v16 scale, v16 zero, v16 maxq)
 {
-    const v16 diff = v_sub(w, v_mul(v_sub(code_of(w, scale, zero, maxq), zero), scale));
+    const v16 code = v_min(v_max(v_add(v_rint(v_mul(w, inverse)), zero), v_set(0.0f)), maxq);
+    const v16 diff = v_sub(w, v_mul(v_sub(code, zero), scale));
 
     return v_mul(diff, diff);
 }
 
 V float err_run(const float *w, const float *weight, size_t n, float scale, float zero, float maxq)
 {
-    const v16 s = v_set(scale), z = v_set(zero), top = v_set(maxq), none = v_set(0.0f);
+    const v16 inv = v_set(1 / scale), s = v_set(scale), z = v_set(zero), top = v_set(maxq);
+    const v16 none = v_set(0.0f);
     v16 acc = none;
     size_t i = 0;
 
     if (weight)
         for (; i + 16 <= n; i += 16)
-            acc = v_add(acc, v_mul(v_load(weight + i), square_err(v_load(w + i), s, z, top)));
+            acc = v_add(acc, v_mul(v_load(weight + i), square_err(v_load(w + i), inv, s, z, top)));
     else
         for (; i + 16 <= n; i += 16)
-            acc = v_add(acc, square_err(v_load(w + i), s, z, top));
+            acc = v_add(acc, square_err(v_load(w + i), inv, s, z, top));
     if (i < n) {
         const size_t r = n - i;
-        v16 sq = square_err(v_load_n(w + i, r, none), s, z, top);
+        v16 sq = square_err(v_load_n(w + i, r, none), inv, s, z, top);
         if (weight)
             sq = v_mul(v_load_n(weight + i, r, none), sq);
         /* whatever the formula gives for a weight of 0 must not enter the lanes beyond the tail */

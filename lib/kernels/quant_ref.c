@@ -84,10 +84,12 @@ static void dequant_u8(float *dst, const uint8_t *codes, size_t n, float scale, 
 static float quant_err(const float *w, const float *weight, size_t n, float scale, float zero,
                        float maxq)
 {
+    const float inverse = 1 / scale;
     float lane[LANES] = { 0 };
 
     for (size_t i = 0; i < n; i++) {
-        const float diff = w[i] - (code_of(w[i], scale, zero, maxq) - zero) * scale;
+        const float code = pick_min(pick_max(rintf(w[i] * inverse) + zero, 0.0f), maxq);
+        const float diff = w[i] - (code - zero) * scale;
         lane[i % LANES] += weight ? weight[i] * (diff * diff) : diff * diff;
     }
     return lanes_sum(lane);

@@ -2,7 +2,8 @@
  *
  * Rows never meet: each tile goes through all columns by itself, with its own copy of W in permuted
  * order. Inside a block the error of a column is spread at once; behind the block as one chain of
- * rank-one updates (kernels.h rank_sub_f32). */
+ * rank-one updates (kernels.h rank_sub_f32), whatever the block size: codes depend on it only where
+ * ranges are found in the middle of a block. */
 #include "gptq_internal.h"
 #include <woq/kernels.h>
 #include <woq/threads.h>
@@ -10,7 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 8, SHRINKS = 80 };
+enum {
+    ROWS = 32,
+    SHRINKS = 80,
+    NEAR = WOQ_FACTOR_PAD, /* columns that an error moves at once */
+};
 
 void woq_gptq_opts_init(struct woq_gptq_opts *o)
 {
@@ -164,24 +169,45 @@ static void group_params(const struct woq_gptq_run *r, const struct tile *t, siz
                     r->zero + (row0 + i) * r->n_groups + g);
 }
 
-/* Column c of every row of the tile; `w1` is the block's own copy, whose feedback is immediate. */
+/* Column c of every row of the tile: its code, and what its error does to the NEAR columns from s0
+ * on, those before c being done. `w1` is the block's own copy, with room for NEAR columns more. */
 static void one_column(const struct woq_gptq_run *r, struct tile *t, float *w1, size_t row0,
-                       size_t rows, size_t b0, size_t b1, size_t c)
+                       size_t rows, size_t b0, size_t s0, size_t c)
 {
     const size_t width = r->o->block_size, g = group_of(r, c), old = r->f->perm[c];
     const float *u = r->f->u + c * r->n;
-    const float d = u[c];
 
     for (size_t i = 0; i < rows; i++) {
-        float *w = w1 + i * width, q, e;
-        const size_t at = (row0 + i) * r->n_groups + g;
+        const size_t row = row0 + i, at = row * r->n_groups + g;
+        const float w = w1[i * (width + NEAR) + c - b0];
+        const float q = woq_gptq_code(r, w, r->scale[at], r->zero[at], r->codes + row * r->n + old);
+        const float e = (w - q) / u[c];
 
-        q = woq_gptq_code(r, w[c - b0], r->scale[at], r->zero[at],
-                          r->codes + (row0 + i) * r->n + old);
-        e = (w[c - b0] - q) / d;
-        r->loss[row0 + i] += (double)e * (double)e / 2;
-        woq_kernels()->axpy_f32(w + c + 1 - b0, u + c + 1, b1 - c - 1, -e);
+        r->loss[row] += (double)e * (double)e / 2;
         t->e[i * width + c - b0] = e;
+    }
+    woq_kernels()->rank_sub_f32(w1 + s0 - b0, width + NEAR, t->e + c - b0, width, u + s0, r->n,
+                                rows, NEAR, 1);
+}
+
+/* Columns [b0, b1): an error moves the NEAR columns around it at once, the rest of the block behind
+ * them; each column takes what moves it in the same order as ever. */
+static void one_block(const struct woq_gptq_run *r, struct tile *t, float *w1, size_t row0,
+                      size_t rows, size_t b0, size_t b1)
+{
+    const size_t width = r->o->block_size;
+    const bool whole_row = r->o->scheme.group_size == -1 || r->group >= r->n;
+
+    for (size_t s0 = b0; s0 < b1; s0 += NEAR) {
+        const size_t s1 = s0 + NEAR < b1 ? s0 + NEAR : b1;
+
+        for (size_t c = s0; c < s1; c++) {
+            if (!r->o->static_groups && !whole_row && c % r->group == 0)
+                group_params(r, t, row0, rows, c);
+            one_column(r, t, w1, row0, rows, b0, s0, c);
+        }
+        woq_kernels()->rank_sub_f32(w1 + s1 - b0, width + NEAR, t->e + s0 - b0, width,
+                                    r->f->u + s0 * r->n + s1, r->n, rows, b1 - s1, s1 - s0);
     }
 }
 
@@ -189,18 +215,13 @@ static void columns(const struct woq_gptq_run *r, struct tile *t, float *w1, siz
                     size_t rows)
 {
     const size_t width = r->o->block_size;
-    const bool whole_row = r->o->scheme.group_size == -1 || r->group >= r->n;
 
     for (size_t b0 = 0; b0 < r->n; b0 += width) {
         const size_t b1 = b0 + width < r->n ? b0 + width : r->n;
 
         for (size_t i = 0; i < rows; i++)
-            memcpy(w1 + i * width, t->w + i * r->n + b0, (b1 - b0) * sizeof *w1);
-        for (size_t c = b0; c < b1; c++) {
-            if (!r->o->static_groups && !whole_row && c % r->group == 0)
-                group_params(r, t, row0, rows, c);
-            one_column(r, t, w1, row0, rows, b0, b1, c);
-        }
+            memcpy(w1 + i * (width + NEAR), t->w + i * r->n + b0, (b1 - b0) * sizeof *w1);
+        one_block(r, t, w1, row0, rows, b0, b1);
         woq_kernels()->rank_sub_f32(t->w + b1, r->n, t->e, width, r->f->u + b0 * r->n + b1, r->n,
                                     rows, r->n - b1, b1 - b0);
     }
@@ -212,9 +233,9 @@ static void one_tile(void *ctx, size_t item, int thread)
     const size_t row0 = item * ROWS, rows = r->n_rows - row0 < ROWS ? r->n_rows - row0 : ROWS;
     const size_t width = r->o->block_size;
     const bool whole_row = r->o->scheme.group_size == -1 || r->group >= r->n;
-    float *memory = malloc((ROWS * r->n + 2 * ROWS * width + 2 * r->n) * sizeof *memory);
-    struct tile t = { memory, memory + ROWS * r->n, memory + ROWS * r->n + 2 * ROWS * width };
-    float *w1 = memory + ROWS * r->n + ROWS * width;
+    float *memory = calloc(ROWS * (r->n + 2 * width + NEAR) + 2 * r->n, sizeof *memory);
+    struct tile t = { memory, memory + ROWS * r->n, memory + ROWS * (r->n + 2 * width + NEAR) };
+    float *w1 = memory + ROWS * (r->n + width);
 
     (void)thread;
     if (!memory) {

@@ -24,6 +24,8 @@ enum woq_order {
     WOQ_ORDER_GAR, /* groups by their largest diagonal, columns inside a group by theirs */
 };
 
+enum { WOQ_FACTOR_PAD = 32 }; /* floats behind u that may be read, as if its last row went on */
+
 /* U upper triangular with (P^T H P + damping)^-1 = U^T U, for one group of linears. */
 struct woq_factor {
     size_t n;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The examples of the plumbing's manual pages run as they are printed.
+# The examples of the filters' manual pages run as they are printed.
 bats_require_minimum_version 1.5.0
 load ../helpers
 setup() {
@@ -50,6 +50,25 @@ calibrated() {
 @test "woq-hessian" { calibrated && runs woq-hessian && woq-fsck all.wts && woq-ls --json ab.wts | grep -F '[[0,64]]'; }
 @test "woq-stats" { calibrated && runs woq-stats && [ "$(woq-ls tiny-3bit.wts | grep -c QTEN)" = 14 ]; }
 @test "woq-gptq" { calibrated && runs woq-gptq && [ "$(woq-ls tiny-2.wts | grep -c QTEN)" = 14 ]; }
+# What other pages take: a checkpoint as folder, GGUF and GPTQ, and texts.
+checkpoints() {
+    calibrated
+    mv tiny model
+    woq-extract model | woq-pack -q --format gguf --out model.gguf
+    cp model.gguf m.gguf
+    woq-extract model | woq-rtn -q --bits 4 --group-size 64 | woq-pack -q --format gptq --out out-gptq
+    cp "$REPO/pipelines/data/alice.txt" calib.txt
+    cp calib.txt wiki.test.raw
+    echo '[1, 2, 3]' >ids.json
+    printf '{"text": "one"}\n{"text": "two words"}\n' >data.jsonl
+}
+@test "woq-extract" { checkpoints && runs woq-extract && [ -e out/config.json ] && [[ $output == *model.embed_tokens.weight*norm*min=* ]]; }
+@test "woq-pack" { checkpoints && rm -r out-gptq && runs woq-pack && [ -e out-gptq/config.json ] && [ -e out-float/config.json ]; }
+@test "woq-rtn" { checkpoints && runs woq-rtn && [ -e out/config.json ] && [ "$(woq-ls model-3bit.wts | grep -c QTEN)" = 14 ]; }
+@test "woq-scheme" { checkpoints && runs woq-scheme && woq-extract out | woq-ls | grep -c QTEN | grep -x 7; }
+@test "woq-dequant" { checkpoints && runs woq-dequant && [ -e float/config.json ] && ! woq-ls float.wts | grep QTEN; }
+@test "woq-eval" { checkpoints && runs woq-eval && [ -s logits.npy ] && [ "$(grep -c perplexity <<<"$output")" -ge 3 ]; }
+@test "woq-tokens" { checkpoints && runs woq-tokens && woq-fsck calib.wts && [[ $output == *'['*']'*hello* ]]; }
 @test "woq-info" { runs woq-info && [[ $output == *'"isa":"ref","runnable":true,"chosen":true'* ]]; }
 @test "woq-stream(5): the bytes of the example" {
     awk '/^\.Sh EXAMPLES/ { on = 1 } on && /^\.Ed/ { exit } lit; on && /^\.Bd/ { lit = 1 }' \

@@ -1,7 +1,7 @@
 """Quantizes a transformers model with the GPTQ of neural-compressor 3.x and prints seconds and peak bytes.
 
 Usage: inc.py MODEL TOKENS.json; TOKENS.json has one JSON array of ids per line. Loading and imports are not
-timed. For inc.sh, which knows the environment; nothing else in this project runs Python."""
+timed. For inc.sh, which knows the environment."""
 
 import json
 import resource

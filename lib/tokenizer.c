@@ -1,9 +1,7 @@
-/* tokenizer.c -- tokenizer.json opened, text to ids, and what the template adds
- * (formats.md 6.1-6.5).
+/* tokenizer.c -- tokenizer.json opened, and text to ids (formats.md 6.1-6.5).
  *
- * Here are byte-level BPE and the BPE with byte fallback that was converted from SentencePiece.
- * Deliberately absent: Unigram, WordPiece, pairs of texts, offsets, truncation and padding (they
- * concern a model's caller; their settings in the file are not looked at). */
+ * Deliberately absent: WordPiece and WordLevel (no decoder has them), pairs of texts, offsets,
+ * truncation and padding (they concern a model's caller; their settings are not looked at). */
 #include "tokenizer_internal.h"
 
 #include <stdatomic.h>
@@ -51,9 +49,9 @@ const char *tok_token(const struct woq_tokenizer *t, uint32_t id, size_t *bytes)
     }
     if (!t->token_of[id])
         return NULL;
-    e = &t->bpe.vocab.entry[t->token_of[id] - 1];
+    e = &t->vocab.map.entry[t->token_of[id] - 1];
     *bytes = e->len;
-    return t->bpe.vocab.keys.s + e->off;
+    return t->vocab.map.keys.s + e->off;
 }
 
 static void byte_alphabet(struct woq_tokenizer *t)
@@ -72,7 +70,7 @@ static void byte_alphabet(struct woq_tokenizer *t)
 /* id -> token, of the vocabulary and of the added tokens. */
 static int index_ids(struct woq_tokenizer *t, struct woq_error *err)
 {
-    const struct tok_map *vocab = &t->bpe.vocab;
+    const struct tok_map *vocab = &t->vocab.map;
 
     for (size_t i = 0; i < vocab->n; i++)
         if (vocab->entry[i].value >= t->n_ids)
@@ -107,140 +105,30 @@ static int index_ids(struct woq_tokenizer *t, struct woq_error *err)
     return WOQ_OK;
 }
 
-/* ------------------------------------------------------------------ template */
-/* Appends the ids of a special token of a TemplateProcessing. */
-static int special_ids(const struct woq_tokenizer *t, const struct woq_json *processor,
-                       const struct woq_json *special, struct woq_ids *out, struct woq_error *err)
-{
-    const char *name = woq_json_get_str(special, "id");
-    const struct woq_json *known = woq_json_get(processor, "special_tokens");
-    const struct woq_json *ids = name ? woq_json_get(woq_json_get(known, name), "ids") : NULL;
-
-    if (!woq_json_len(ids))
-        return woq_fail(err, WOQ_EDATA, NULL,
-                        "tokenizer.json: the template's '%.60s' is not in its special_tokens",
-                        name ? name : "(none)");
-    woq_json_each(item, ids)
-    {
-        uint64_t id;
-        size_t bytes;
-        int rc;
-
-        if (!woq_json_u64(item, &id) || id >= t->n_ids || !tok_token(t, (uint32_t)id, &bytes))
-            return woq_fail(err, WOQ_EDATA, NULL,
-                            "tokenizer.json: an id of the template's '%.60s' is not in the "
-                            "vocabulary",
-                            name);
-        if ((rc = woq_ids_push(out, (uint32_t)id, err)) < 0)
-            return rc;
-    }
-    return WOQ_OK;
-}
-
-/* What this template puts before and behind the text, around what earlier ones did. */
-static int parse_template(struct woq_tokenizer *t, const struct woq_json *v, struct woq_error *err)
-{
-    struct woq_ids prefix = { 0 };
-    bool text_seen = false;
-    int rc = WOQ_OK;
-
-    woq_json_each(item, woq_json_get(v, "single"))
-    {
-        const struct woq_json *special = woq_json_get(item, "SpecialToken");
-        const char *sequence = woq_json_get_str(woq_json_get(item, "Sequence"), "id");
-
-        if (special)
-            rc = special_ids(t, v, special, text_seen ? &t->suffix : &prefix, err);
-        else if (!sequence || strcmp(sequence, "A") != 0 || text_seen)
-            rc = woq_fail(err, WOQ_EUNSUPPORTED, NULL,
-                          "tokenizer.json: the template does not hold its text exactly once");
-        else
-            text_seen = true;
-        if (rc < 0)
-            break;
-    }
-    if (rc == WOQ_OK && !text_seen)
-        rc = woq_fail(err, WOQ_EUNSUPPORTED, NULL,
-                      "tokenizer.json: the template does not hold its text exactly once");
-    for (size_t i = 0; rc == WOQ_OK && i < t->prefix.n; i++)
-        rc = woq_ids_push(&prefix, t->prefix.ids[i], err);
-    woq_ids_release(&t->prefix);
-    t->prefix = prefix;
-    return rc;
-}
-
-static int parse_post(struct woq_tokenizer *t, const struct woq_json *v, int depth,
-                      struct woq_error *err)
-{
-    const char *type = woq_json_get_str(v, "type");
-    int rc = WOQ_OK;
-
-    if (woq_json_type(v) == WOQ_JNULL || (type && !strcmp(type, "ByteLevel")))
-        return WOQ_OK; /* ByteLevel trims offsets only */
-    if (type && !strcmp(type, "TemplateProcessing"))
-        return parse_template(t, v, err);
-    if (!type || strcmp(type, "Sequence") != 0 || depth > 8)
-        return woq_fail(err, WOQ_EUNSUPPORTED, NULL,
-                        "tokenizer.json: post_processor '%s' is not supported",
-                        type ? type : "(none)");
-    woq_json_each(item, woq_json_get(v, "processors"))
-    {
-        if ((rc = parse_post(t, item, depth + 1, err)) < 0)
-            break;
-    }
-    return rc;
-}
-
-/* ------------------------------------------------------------------ tokenizer_config.json */
-/* A token there is its text, or an object with "content". */
-static long config_token(const struct woq_tokenizer *t, const struct woq_json *config,
-                         const char *key)
-{
-    const struct woq_json *v = woq_json_get(config, key);
-    const char *text = woq_json_str(v) ? woq_json_str(v) : woq_json_get_str(v, "content");
-
-    return text ? woq_tokenizer_id(t, text) : -1;
-}
-
-/* Classes that make their template anew from add_bos_token and add_eos_token. */
-static bool rebuilds_template(const char *class)
-{
-    static const char *const classes[] = { "LlamaTokenizer",     "LlamaTokenizerFast",
-                                           "CodeLlamaTokenizer", "CodeLlamaTokenizerFast",
-                                           "GemmaTokenizer",     "GemmaTokenizerFast",
-                                           "CohereTokenizer",    "CohereTokenizerFast" };
-
-    for (size_t i = 0; class && i < sizeof(classes) / sizeof(classes[0]); i++)
-        if (!strcmp(class, classes[i]))
-            return true;
-    return false;
-}
-
-static int apply_config(struct woq_tokenizer *t, const char *text, size_t bytes,
-                        struct woq_error *err)
-{
-    struct woq_json *config = NULL;
-    int rc = woq_json_parse(&config, text, bytes, err);
-
-    if (rc < 0) {
-        woq_error_at(err, "tokenizer_config.json");
-        return rc;
-    }
-    t->bos = config_token(t, config, "bos_token");
-    t->eos = config_token(t, config, "eos_token");
-    t->clean_up = woq_json_get_bool(config, "clean_up_tokenization_spaces", false);
-    if (rebuilds_template(woq_json_get_str(config, "tokenizer_class"))) {
-        t->prefix.n = t->suffix.n = 0;
-        if (woq_json_get_bool(config, "add_bos_token", true) && t->bos >= 0)
-            rc = woq_ids_push(&t->prefix, (uint32_t)t->bos, err);
-        if (rc == WOQ_OK && woq_json_get_bool(config, "add_eos_token", false) && t->eos >= 0)
-            rc = woq_ids_push(&t->suffix, (uint32_t)t->eos, err);
-    }
-    woq_json_free(config);
-    return rc;
-}
-
 /* ------------------------------------------------------------------ open and close */
+static int parse_model(struct woq_tokenizer *t, const struct woq_json *model, struct woq_error *err)
+{
+    const char *type = woq_json_get_str(model, "type");
+    int rc;
+
+    if (woq_json_type(model) != WOQ_JOBJECT)
+        return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.json: no model");
+    if (type && !strcmp(type, "Unigram")) {
+        t->model = TOK_UNIGRAM;
+        return tok_unigram_parse(&t->unigram, &t->vocab, model, err);
+    }
+    /* Files from before tokenizers 0.8 have no type. */
+    if (type ? strcmp(type, "BPE") != 0 : !woq_json_get(model, "merges"))
+        return woq_fail(err, WOQ_EUNSUPPORTED, NULL,
+                        "tokenizer.json: model type '%s' is not supported, want BPE or Unigram",
+                        type ? type : "(none)");
+    rc = tok_bpe_parse(&t->bpe, &t->vocab, model, err);
+    if (rc == WOQ_OK)
+        t->cut_at_marks = !t->bpe.ignore_merges && !t->bpe.prefix && !t->bpe.suffix &&
+                          tok_vocab_cuts_at_marks(&t->vocab);
+    return rc;
+}
+
 static int build(struct woq_tokenizer *t, const struct woq_json *root, struct woq_error *err)
 {
     const struct woq_json *decoder = woq_json_get(root, "decoder");
@@ -251,12 +139,13 @@ static int build(struct woq_tokenizer *t, const struct woq_json *root, struct wo
         return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.json is not an object");
     byte_alphabet(t);
     rc = woq_regex_open(&t->gpt2, gpt2_regex, sizeof(gpt2_regex) - 1, WOQ_REGEX_ONIGURUMA, err);
-    if (rc < 0 || (rc = tok_bpe_parse(&t->bpe, woq_json_get(root, "model"), err)) < 0 ||
-        (rc = tok_added_parse(&t->added, woq_json_get(root, "added_tokens"), &t->bpe, err)) < 0 ||
+    if (rc < 0 || (rc = parse_model(t, woq_json_get(root, "model"), err)) < 0 ||
+        (rc = tok_added_parse(&t->added, woq_json_get(root, "added_tokens"), &t->vocab.map, err)) <
+            0 ||
         (rc = index_ids(t, err)) < 0 ||
         (rc = tok_normalizer_parse(&t->normalizer, woq_json_get(root, "normalizer"), err)) < 0 ||
         (rc = tok_pre_parse(&t->pre, woq_json_get(root, "pre_tokenizer"), err)) < 0 ||
-        (rc = parse_post(t, woq_json_get(root, "post_processor"), 0, err)) < 0 ||
+        (rc = tok_post_parse(t, woq_json_get(root, "post_processor"), err)) < 0 ||
         (rc = tok_decoder_parse(&t->decoder, decoder, err)) < 0)
         return rc;
     t->has_decoder = woq_json_type(decoder) != WOQ_JNULL;
@@ -289,7 +178,7 @@ int woq_tokenizer_open(struct woq_tokenizer **out, const char *json, size_t byte
         rc = build(t, root, err);
     woq_json_free(root);
     if (rc == WOQ_OK && config_json)
-        rc = apply_config(t, config_json, config_bytes, err);
+        rc = tok_config_apply(t, config_json, config_bytes, err);
     if (rc < 0)
         woq_tokenizer_close(t);
     else
@@ -301,7 +190,9 @@ void woq_tokenizer_close(struct woq_tokenizer *t)
 {
     if (!t)
         return;
+    tok_map_release(&t->vocab.map);
     tok_bpe_release(&t->bpe);
+    tok_unigram_release(&t->unigram);
     tok_added_release(&t->added);
     tok_steps_release(&t->normalizer);
     tok_steps_release(&t->pre);
@@ -337,7 +228,7 @@ static int encode(const struct woq_tokenizer *t, struct tok_work *w, const char 
         const struct tok_piece p = w->pieces.p[i];
 
         rc = p.id != TOK_NO_ID ? woq_ids_push(out, p.id, err)
-                               : tok_bpe_encode(&t->bpe, w, w->text.s + p.off, p.len, out, err);
+                               : tok_word_encode(t, w, w->text.s + p.off, p.len, out, err);
     }
     return rc;
 }
@@ -379,7 +270,7 @@ long woq_tokenizer_id(const struct woq_tokenizer *t, const char *token)
 
     if (e && t->added.a)
         return (long)t->added.a[e->value].id;
-    e = tok_map_get(&t->bpe.vocab, token, strlen(token));
+    e = tok_map_get(&t->vocab.map, token, strlen(token));
     return e ? (long)e->value : -1;
 }
 

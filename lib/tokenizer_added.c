@@ -6,8 +6,8 @@
 #include <string.h>
 
 /* ------------------------------------------------------------------ reading */
-static int parse_one(struct tok_added_set *set, const struct woq_json *v, const struct tok_bpe *bpe,
-                     struct woq_error *err)
+static int parse_one(struct tok_added_set *set, const struct woq_json *v,
+                     const struct tok_map *vocab, struct woq_error *err)
 {
     struct tok_added *a = &set->a[set->n];
     const char *content = woq_json_get_str(v, "content");
@@ -25,7 +25,7 @@ static int parse_one(struct tok_added_set *set, const struct woq_json *v, const 
     /* Empty ones can't occur in a text, and of equal ones the first counts: as the original. */
     if (!a->bytes || tok_map_get(&set->by_content, content, a->bytes))
         return WOQ_OK;
-    e = tok_map_get(&bpe->vocab, content, a->bytes);
+    e = tok_map_get(vocab, content, a->bytes);
     if (e && e->value != id)
         return woq_fail(err, WOQ_EDATA, NULL,
                         "tokenizer.json: added token '%.60s' has id %u, but %u in the vocabulary",
@@ -44,7 +44,7 @@ static int parse_one(struct tok_added_set *set, const struct woq_json *v, const 
 }
 
 int tok_added_parse(struct tok_added_set *set, const struct woq_json *list,
-                    const struct tok_bpe *bpe, struct woq_error *err)
+                    const struct tok_map *vocab, struct woq_error *err)
 {
     const size_t n = woq_json_len(list);
     int rc = WOQ_OK;
@@ -54,118 +54,11 @@ int tok_added_parse(struct tok_added_set *set, const struct woq_json *list,
     set->a = calloc(n, sizeof(*set->a));
     if (!set->a)
         return woq_fail_nomem(err, n * sizeof(*set->a));
-    woq_json_each(item, list) if ((rc = parse_one(set, item, bpe, err)) < 0) break;
+    woq_json_each(item, list) if ((rc = parse_one(set, item, vocab, err)) < 0) break;
     return rc;
 }
 
 /* ------------------------------------------------------------------ tries */
-static size_t edge_slot(const struct tok_trie *t, uint64_t key)
-{
-    size_t i = (size_t)((key * 0x9e3779b97f4a7c15u) >> 20) & (t->n_slots - 1);
-
-    while (t->key[i] && t->key[i] != key)
-        i = (i + 1) & (t->n_slots - 1);
-    return i;
-}
-
-/* Keys are never 0: nodes count from 1. */
-static uint64_t edge_key(uint32_t node, unsigned char byte)
-{
-    return ((uint64_t)node + 1) << 8 | byte;
-}
-
-static int trie_grow(struct tok_trie *t, struct woq_error *err)
-{
-    struct tok_trie old = *t;
-
-    t->n_slots = old.n_slots ? old.n_slots * 2 : 256;
-    t->key = calloc(t->n_slots, sizeof(*t->key));
-    t->to = calloc(t->n_slots, sizeof(*t->to));
-    if (!t->key || !t->to) {
-        free(t->key);
-        free(t->to);
-        *t = old;
-        return woq_fail_nomem(err, old.n_slots * 24);
-    }
-    for (size_t i = 0; i < old.n_slots; i++)
-        if (old.key[i]) {
-            const size_t at = edge_slot(t, old.key[i]);
-
-            t->key[at] = old.key[i];
-            t->to[at] = old.to[i];
-        }
-    free(old.key);
-    free(old.to);
-    return WOQ_OK;
-}
-
-static int new_node(struct tok_trie *t, struct woq_error *err)
-{
-    const int rc = tok_grow(&t->token, &t->cap_nodes, t->n_nodes + 1, sizeof(*t->token), err);
-
-    if (rc == WOQ_OK)
-        t->token[t->n_nodes++] = 0;
-    return rc;
-}
-
-static int trie_add(struct tok_trie *t, const char *text, size_t len, uint32_t index,
-                    struct woq_error *err)
-{
-    uint32_t node = 0;
-    int rc = WOQ_OK;
-
-    if (!t->n_nodes)
-        rc = new_node(t, err);
-    if (rc == WOQ_OK && len)
-        t->first[(unsigned char)text[0]] = true;
-    for (size_t i = 0; rc == WOQ_OK && i < len; i++) {
-        const uint64_t key = edge_key(node, (unsigned char)text[i]);
-        size_t at;
-
-        if ((t->n_edges + 1) * 2 > t->n_slots && (rc = trie_grow(t, err)) < 0)
-            return rc;
-        at = edge_slot(t, key);
-        if (!t->key[at]) {
-            if ((rc = new_node(t, err)) < 0)
-                return rc;
-            t->key[at] = key;
-            t->to[at] = (uint32_t)t->n_nodes - 1;
-            t->n_edges++;
-        }
-        node = t->to[at];
-    }
-    if (rc == WOQ_OK && len && !t->token[node])
-        t->token[node] = index + 1;
-    return rc;
-}
-
-static void trie_release(struct tok_trie *t)
-{
-    free(t->key);
-    free(t->to);
-    free(t->token);
-}
-
-/* Index of the longest token at the start of text, *len its length; -1 if there is none. */
-static long trie_longest(const struct tok_trie *t, const char *text, size_t n, size_t *len)
-{
-    uint32_t node = 0;
-    long found = -1;
-
-    for (size_t i = 0; i < n; i++) {
-        const size_t at = edge_slot(t, edge_key(node, (unsigned char)text[i]));
-
-        if (!t->key[at])
-            break;
-        node = t->to[at];
-        if (t->token[node]) {
-            found = (long)t->token[node] - 1;
-            *len = i + 1;
-        }
-    }
-    return found;
-}
-
 static int add_normalized(struct woq_tokenizer *t, struct tok_work *w, uint32_t index,
                           struct woq_error *err)
 {
@@ -180,8 +73,8 @@ static int add_normalized(struct woq_tokenizer *t, struct tok_work *w, uint32_t 
     tok_pieces_swap(w);
     if ((rc = tok_steps_run(t, &t->normalizer, w, err)) < 0 || !w->pieces.n)
         return rc;
-    return trie_add(&t->added.normalized, w->text.s + w->pieces.p[0].off, w->pieces.p[0].len, index,
-                    err);
+    return tok_trie_add(&t->added.normalized, w->text.s + w->pieces.p[0].off, w->pieces.p[0].len,
+                        index, err);
 }
 
 /* Where normal forms coincide, special tokens come before others. */
@@ -197,7 +90,7 @@ int tok_added_build(struct woq_tokenizer *t, struct tok_work *w, struct woq_erro
             if (a->special != (special != 0))
                 continue;
             rc = a->normalized ? add_normalized(t, w, i, err)
-                               : trie_add(&set->raw, a->content, a->bytes, i, err);
+                               : tok_trie_add(&set->raw, a->content, a->bytes, i, err);
         }
     return rc;
 }
@@ -208,8 +101,8 @@ void tok_added_release(struct tok_added_set *set)
         free(set->a[i].content);
     free(set->a);
     tok_map_release(&set->by_content);
-    trie_release(&set->raw);
-    trie_release(&set->normalized);
+    tok_trie_release(&set->raw);
+    tok_trie_release(&set->normalized);
     *set = (struct tok_added_set){ 0 };
 }
 
@@ -264,7 +157,7 @@ static int cut(const struct tok_added_set *set, const struct tok_trie *trie, str
         long found = -1;
 
         if (trie->first[(unsigned char)text[at]])
-            found = trie_longest(trie, text + at, p->len - at, &n);
+            found = tok_trie_longest(trie, text + at, p->len - at, &n);
         if (found < 0) {
             at++;
             continue;

@@ -8,9 +8,7 @@
 #include <string.h>
 
 #define FREE_KEY UINT64_MAX
-#define SHORT_WORD 40        /* symbols merged by scanning */
-#define CACHED_BYTES 64      /* longer words are not kept */
-#define CACHED_WORDS 200000u /* bounds the cache to about 20 MB */
+#define SHORT_WORD 40 /* symbols merged by scanning */
 
 struct tok_node {
     uint32_t id;
@@ -51,27 +49,21 @@ static void merge_set(struct tok_bpe *b, uint32_t left, uint32_t right, uint32_t
     b->merge[i] = (struct tok_merge){ key, rank, id }; /* the last of equal merges counts */
 }
 
-static int load_vocab(struct tok_bpe *b, const struct woq_json *vocab, struct woq_error *err)
+static int load_vocab(struct tok_vocab *v, const struct woq_json *vocab, struct woq_error *err)
 {
     if (woq_json_type(vocab) != WOQ_JOBJECT)
         return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.json: model.vocab is not an object");
     woq_json_each(item, vocab)
     {
         const char *token = woq_json_key(item);
-        const size_t len = strlen(token);
-        uint64_t id;
+        uint64_t id = UINT64_MAX;
         int rc;
 
-        if (!woq_json_u64(item, &id) || id >= TOK_MAX_ID)
-            return woq_fail(err, WOQ_EDATA, NULL,
-                            "tokenizer.json: id of token '%.60s' is not an integer in 0..%u", token,
-                            TOK_MAX_ID - 1);
-        if (tok_map_get(&b->vocab, token, len))
-            return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.json: token '%.60s' occurs twice",
-                            token);
-        if ((rc = tok_map_add(&b->vocab, token, len, (uint32_t)id, err)) < 0)
-            return rc;
+        (void)woq_json_u64(item, &id);
+        if ((rc = tok_vocab_add(v, token, strlen(token), id, err)) < 0)
+            return woq_error_at(err, "tokenizer.json");
     }
+    tok_vocab_index(v);
     return WOQ_OK;
 }
 
@@ -86,8 +78,8 @@ static int add_merge(struct tok_bpe *b, size_t rank, const char *left, size_t le
                      const char *right, size_t right_len, struct woq_str *both,
                      struct woq_error *err)
 {
-    const struct tok_entry *l = tok_map_get(&b->vocab, left, left_len);
-    const struct tok_entry *r = tok_map_get(&b->vocab, right, right_len), *made;
+    const struct tok_entry *l = tok_map_get(&b->vocab->map, left, left_len);
+    const struct tok_entry *r = tok_map_get(&b->vocab->map, right, right_len), *made;
     const size_t cut = b->prefix ? strlen(b->prefix) : 0;
     int rc;
 
@@ -98,7 +90,7 @@ static int add_merge(struct tok_bpe *b, size_t rank, const char *left, size_t le
         (rc = tok_add(both, right + (cut < right_len ? cut : right_len),
                       right_len - (cut < right_len ? cut : right_len), err)) < 0)
         return rc;
-    made = tok_map_get(&b->vocab, both->s, both->len);
+    made = tok_map_get(&b->vocab->map, both->s, both->len);
     if (!made)
         return no_token(err, rank, both->s, both->len);
     merge_set(b, l->value, r->value, (uint32_t)rank, made->value);
@@ -154,25 +146,6 @@ static int load_merges(struct tok_bpe *b, const struct woq_json *merges, struct 
     return rc;
 }
 
-static void index_chars(struct tok_bpe *b)
-{
-    for (uint32_t cp = 0; cp < 0x800; cp++) {
-        char text[4];
-        const size_t n = woq_utf8_put(text, cp);
-        const struct tok_entry *e = tok_map_get(&b->vocab, text, n);
-
-        b->char_id[cp] = e ? e->value : TOK_NO_ID;
-    }
-    for (unsigned byte = 0; byte < 256; byte++) {
-        char name[8];
-        const struct tok_entry *e;
-
-        (void)snprintf(name, sizeof(name), "<0x%02X>", byte);
-        e = tok_map_get(&b->vocab, name, 6);
-        b->byte_id[byte] = e ? e->value : TOK_NO_ID;
-    }
-}
-
 static int copy_text(char **out, const char *text, struct woq_error *err)
 {
     if (!text || !*text)
@@ -184,19 +157,13 @@ static int copy_text(char **out, const char *text, struct woq_error *err)
     return WOQ_OK;
 }
 
-int tok_bpe_parse(struct tok_bpe *b, const struct woq_json *model, struct woq_error *err)
+int tok_bpe_parse(struct tok_bpe *b, struct tok_vocab *vocab, const struct woq_json *model,
+                  struct woq_error *err)
 {
-    const char *type = woq_json_get_str(model, "type");
     double dropout = 0;
     int rc;
 
-    if (woq_json_type(model) != WOQ_JOBJECT)
-        return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.json: no model");
-    /* Files from before tokenizers 0.8 have no type. */
-    if (type ? strcmp(type, "BPE") != 0 : !woq_json_get(model, "merges"))
-        return woq_fail(err, WOQ_EUNSUPPORTED, NULL,
-                        "tokenizer.json: model type '%s' is not supported, want BPE",
-                        type ? type : "(none)");
+    b->vocab = vocab;
     if (woq_json_num(woq_json_get(model, "dropout"), &dropout) && dropout != 0)
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL,
                         "tokenizer.json: BPE dropout %g would make ids random", dropout);
@@ -208,15 +175,13 @@ int tok_bpe_parse(struct tok_bpe *b, const struct woq_json *model, struct woq_er
     b->fuse_unk = woq_json_get_bool(model, "fuse_unk", false);
     b->byte_fallback = woq_json_get_bool(model, "byte_fallback", false);
     b->ignore_merges = woq_json_get_bool(model, "ignore_merges", false);
-    if ((rc = load_vocab(b, woq_json_get(model, "vocab"), err)) < 0)
+    if ((rc = load_vocab(vocab, woq_json_get(model, "vocab"), err)) < 0)
         return rc;
-    index_chars(b);
     return load_merges(b, woq_json_get(model, "merges"), err);
 }
 
 void tok_bpe_release(struct tok_bpe *b)
 {
-    tok_map_release(&b->vocab);
     free(b->merge);
     free(b->prefix);
     free(b->suffix);
@@ -230,31 +195,16 @@ static uint32_t char_token(const struct tok_bpe *b, const char *text, size_t n, 
 {
     const struct tok_entry *e;
 
-    if (!b->prefix && !b->suffix) {
-        size_t bytes;
-
-        if (n <= 2)
-            return b->char_id[woq_utf8_get(text, &bytes)];
-        e = tok_map_get(&b->vocab, text, n);
-        return e ? e->value : TOK_NO_ID;
-    }
+    if (!b->prefix && !b->suffix)
+        return tok_vocab_char(b->vocab, text, n);
     buf->len = 0;
     if (b->prefix && !is_first)
         (void)woq_str_add(buf, b->prefix, strlen(b->prefix));
     (void)woq_str_add(buf, text, n);
     if (b->suffix && is_last)
         (void)woq_str_add(buf, b->suffix, strlen(b->suffix));
-    e = tok_map_get(&b->vocab, buf->s, buf->len);
+    e = tok_map_get(&b->vocab->map, buf->s, buf->len);
     return e ? e->value : TOK_NO_ID;
-}
-
-/* Bytes of an unknown character as <0xHH>; false unless all of them are tokens. */
-static bool all_bytes(const struct tok_bpe *b, const char *text, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (b->byte_id[(unsigned char)text[i]] == TOK_NO_ID)
-            return false;
-    return b->byte_fallback;
 }
 
 static int unknown(const struct tok_bpe *b, uint32_t *unk, struct woq_ids *out,
@@ -265,7 +215,7 @@ static int unknown(const struct tok_bpe *b, uint32_t *unk, struct woq_ids *out,
 
     if (!b->unk)
         return WOQ_OK; /* no unknown token: the character is dropped */
-    e = tok_map_get(&b->vocab, b->unk, strlen(b->unk));
+    e = tok_map_get(&b->vocab->map, b->unk, strlen(b->unk));
     if (!e)
         return woq_fail(err, WOQ_EDATA, NULL,
                         "tokenizer.json: unk_token '%.60s' is needed and not in the vocabulary",
@@ -297,9 +247,9 @@ static int to_symbols(const struct tok_bpe *b, const char *text, size_t len, str
             unk = TOK_NO_ID;
             if (rc == WOQ_OK)
                 rc = woq_ids_push(out, id, err);
-        } else if (all_bytes(b, text + i, n) && !b->prefix && !b->suffix) {
-            for (size_t k = 0; rc == WOQ_OK && k < n; k++)
-                rc = woq_ids_push(out, b->byte_id[(unsigned char)text[i + k]], err);
+        } else if (b->byte_fallback && !b->prefix && !b->suffix &&
+                   tok_vocab_has_bytes(b->vocab, text + i, n)) {
+            rc = tok_vocab_push_bytes(b->vocab, text + i, n, out, err);
         } else {
             rc = unknown(b, &unk, out, err);
         }
@@ -422,52 +372,24 @@ static int merge_long(const struct tok_bpe *b, struct tok_work *w, struct woq_id
     return rc;
 }
 
-static int remember(struct tok_work *w, const char *text, size_t len, struct woq_error *err)
+int tok_bpe_merge(const struct tok_bpe *b, struct tok_work *w, struct woq_error *err)
 {
-    int rc;
-
-    if (len > CACHED_BYTES || w->words.n >= CACHED_WORDS)
-        return WOQ_OK;
-    if ((rc = tok_grow(&w->span, &w->cap_spans, w->n_spans + 1, sizeof(*w->span), err)) < 0 ||
-        (rc = tok_map_add(&w->words, text, len, (uint32_t)w->n_spans, err)) < 0)
-        return rc;
-    w->span[w->n_spans++] = (struct tok_span){ w->word_ids.n, (uint32_t)w->symbols.n };
-    for (size_t i = 0; rc == WOQ_OK && i < w->symbols.n; i++)
-        rc = woq_ids_push(&w->word_ids, w->symbols.ids[i], err);
-    return rc;
-}
-
-static int push_all(struct woq_ids *out, const uint32_t *ids, size_t n, struct woq_error *err)
-{
-    int rc = tok_grow(&out->ids, &out->cap, out->n + n, sizeof(*out->ids), err);
-
-    if (rc == WOQ_OK && n) {
-        memcpy(out->ids + out->n, ids, n * sizeof(*ids));
-        out->n += n;
-    }
-    return rc;
+    if (w->symbols.n > SHORT_WORD)
+        return merge_long(b, w, &w->symbols, err);
+    merge_short(b, w->symbols.ids, &w->symbols.n);
+    return WOQ_OK;
 }
 
 int tok_bpe_encode(const struct tok_bpe *b, struct tok_work *w, const char *text, size_t len,
-                   struct woq_ids *out, struct woq_error *err)
+                   struct woq_error *err)
 {
-    const struct tok_entry *e = len <= CACHED_BYTES ? tok_map_get(&w->words, text, len) : NULL;
+    const struct tok_entry *e = b->ignore_merges ? tok_map_get(&b->vocab->map, text, len) : NULL;
     int rc;
 
     if (e) {
-        const struct tok_span *s = &w->span[e->value];
-
-        return s->n ? push_all(out, w->word_ids.ids + s->off, s->n, err) : WOQ_OK;
+        w->symbols.n = 0;
+        return woq_ids_push(&w->symbols, e->value, err);
     }
-    if (b->ignore_merges && (e = tok_map_get(&b->vocab, text, len)))
-        return woq_ids_push(out, e->value, err);
-    if ((rc = to_symbols(b, text, len, &w->symbols, err)) < 0)
-        return rc;
-    if (w->symbols.n <= SHORT_WORD)
-        merge_short(b, w->symbols.ids, &w->symbols.n);
-    else if ((rc = merge_long(b, w, &w->symbols, err)) < 0)
-        return rc;
-    if ((rc = remember(w, text, len, err)) < 0)
-        return rc;
-    return push_all(out, w->symbols.ids, w->symbols.n, err);
+    rc = to_symbols(b, text, len, &w->symbols, err);
+    return rc < 0 ? rc : tok_bpe_merge(b, w, err);
 }

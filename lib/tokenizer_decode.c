@@ -39,6 +39,12 @@ static int one_decoder(struct tok_step *s, const struct woq_json *v, const char 
         s->stop = (size_t)stop;
         return tok_step_content(s, woq_json_get_str(v, "content"), err);
     }
+    if (!strcmp(type, "BPEDecoder")) {
+        const char *suffix = woq_json_get_str(v, "suffix");
+
+        s->kind = TOK_DEC_BPE;
+        return tok_step_content(s, suffix ? suffix : "</w>", err);
+    }
     if (!strcmp(type, "Metaspace")) {
         s->kind = TOK_DEC_METASPACE;
         return tok_metaspace_parse(s, v, err);
@@ -234,6 +240,25 @@ static int metaspace(const struct tok_step *s, struct tok_work *w, size_t index,
     return rc;
 }
 
+/* The suffix ends words: a space, but not at the end of the text. */
+static int end_of_word(const struct tok_step *s, struct tok_work *w, bool last, const char *text,
+                       size_t len, struct woq_error *err)
+{
+    const size_t n = s->content_bytes, at = w->other.len;
+    int rc = put(w, "", 0, err);
+
+    for (size_t i = 0, step; rc == WOQ_OK && i < len; i += step) {
+        const bool hit = n && len - i >= n && !memcmp(text + i, s->content, n);
+
+        step = hit ? n : 1;
+        rc =
+            hit ? tok_add(&w->other, " ", last ? 0 : 1, err) : tok_add(&w->other, text + i, 1, err);
+    }
+    if (rc == WOQ_OK)
+        w->next.p[w->next.n - 1].len = w->other.len - at;
+    return rc;
+}
+
 static int each_token(const struct tok_step *s, struct tok_work *w, struct woq_error *err)
 {
     int rc = WOQ_OK;
@@ -246,6 +271,8 @@ static int each_token(const struct tok_step *s, struct tok_work *w, struct woq_e
             rc = replace(s, w, text, len, err);
         else if (s->kind == TOK_DEC_STRIP)
             rc = strip(s, w, text, len, err);
+        else if (s->kind == TOK_DEC_BPE)
+            rc = end_of_word(s, w, i + 1 == w->pieces.n, text, len, err);
         else
             rc = metaspace(s, w, i, text, len, err);
     }

@@ -1,11 +1,18 @@
 /* tokenizer_internal.h -- what the rooms of the tokenizer share.
  *
- *   tokenizer.c         open, close, encode, template
+ *   tokenizer.c         open, close, encode
+ *   tokenizer_post.c    what is put around a text: templates, tokenizer_config.json
  *   tokenizer_map.c     hash of byte strings (vocabulary, added tokens, cache of words)
- *   tokenizer_bpe.c     vocabulary, merges, one word to ids
+ *   tokenizer_trie.c    the same by prefix
+ *   tokenizer_vocab.c   tokens and their ids
+ *   tokenizer_word.c    one piece of text to ids: the cache, and the model behind it
+ *   tokenizer_bpe.c     merges
+ *   tokenizer_unigram.c the likeliest segmentation
+ *   tokenizer_charsmap.c replacements compiled by SentencePiece
  *   tokenizer_added.c   added tokens: cutting them out of a text
  *   tokenizer_split.c   patterns and what becomes of their matches
- *   tokenizer_steps.c   normalizers and pre-tokenizers
+ *   tokenizer_steps.c   normalizers and pre-tokenizers read
+ *   tokenizer_run.c     the same at work
  *   tokenizer_decode.c  ids to text
  *
  * A text is a list of pieces over one buffer. A step that only cuts makes a new list over the same
@@ -16,12 +23,16 @@
 #include <woq/tokenizer.h>
 #include <woq/unicode.h>
 
+struct woq_tokenizer;
+
 #define TOK_MAX_ID                                                                                 \
     (1u << 22) /* ids of hostile files are bounded; the largest real one is 2.6e5                  \
                 */
 #define TOK_MAX_STEPS 64
 #define TOK_MAX_ADDED_BYTES 4096
 #define TOK_NO_ID UINT32_MAX
+#define TOK_MARK "\xe2\x96\x81" /* U+2581, what stands for a space */
+#define TOK_MARK_BYTES 3u
 
 /* ------------------------------------------------------------------ hash of byte strings */
 struct tok_map {
@@ -71,6 +82,8 @@ struct tok_work {
     size_t n_spans, cap_spans;
     struct woq_ids word_ids;
     struct woq_ids symbols;
+    struct tok_best *best; /* Unigram: the best path to each byte */
+    size_t cap_best;
     struct tok_node *node; /* long words */
     size_t cap_nodes;
     struct tok_queued *heap;
@@ -96,11 +109,12 @@ enum tok_behaviour {
     TOK_MERGED_WITH_NEXT,
     TOK_CONTIGUOUS
 };
-struct tok_pattern { /* exactly one of the three */
+struct tok_pattern { /* exactly one of the four */
     struct woq_regex *re;
     char *literal;
     size_t literal_bytes;
     bool (*is)(uint32_t cp);
+    size_t every; /* so many characters */
 };
 /* {"String": s} or {"Regex": s}; a bare string is a literal. */
 int tok_pattern_parse(struct tok_pattern *p, const struct woq_json *v, struct woq_error *err);
@@ -112,11 +126,34 @@ int tok_find(const struct tok_pattern *p, struct tok_work *w, const char *text, 
 int tok_split(const struct tok_pattern *p, enum tok_behaviour b, bool invert, struct tok_work *w,
               const struct tok_piece *piece, struct woq_error *err);
 
+/* ------------------------------------------------------------------ charsmap */
+struct tok_charsmap { /* a double array of prefixes, and the texts that replace them */
+    uint32_t *unit;
+    size_t n_units;
+    char *text; /* strings that end in NUL */
+    size_t text_bytes;
+};
+/* Bytes of a precompiled_charsmap. */
+int tok_charsmap_open(struct tok_charsmap *c, const char *blob, size_t bytes,
+                      struct woq_error *err);
+void tok_charsmap_release(struct tok_charsmap *c);
+/* The replacement of the longest (or the shortest) prefix of text that has one; NULL if there is
+ * none. *used receives the prefix's length. */
+const char *tok_charsmap_get(const struct tok_charsmap *c, const char *text, size_t len,
+                             bool longest, size_t *used);
+/* As tokenizers' Precompiled does: whole grapheme clusters, else characters. */
+int tok_charsmap_run(const struct tok_charsmap *c, const char *text, size_t len,
+                     struct woq_str *out, struct woq_error *err);
+
 /* ------------------------------------------------------------------ steps */
 enum tok_kind {
     /* normalizers */
     TOK_NORM_FORM,
     TOK_NORM_LOWER,
+    TOK_NORM_NMT,
+    TOK_NORM_STRIP_ACCENTS,
+    TOK_NORM_BYTELEVEL,
+    TOK_NORM_CHARSMAP,
     TOK_NORM_REPLACE,
     TOK_NORM_PREPEND,
     TOK_NORM_STRIP,
@@ -130,7 +167,8 @@ enum tok_kind {
     TOK_DEC_BYTEFALLBACK,
     TOK_DEC_FUSE,
     TOK_DEC_STRIP,
-    TOK_DEC_METASPACE
+    TOK_DEC_METASPACE,
+    TOK_DEC_BPE
 };
 enum tok_prepend { TOK_PREPEND_NEVER, TOK_PREPEND_FIRST, TOK_PREPEND_ALWAYS };
 
@@ -138,6 +176,7 @@ struct tok_step {
     enum tok_kind kind;
     enum woq_form form;
     struct tok_pattern pattern; /* Replace, Split */
+    struct tok_charsmap charsmap;
     enum tok_behaviour behaviour;
     bool invert;
     bool prefix_space, use_regex; /* ByteLevel */
@@ -165,9 +204,45 @@ int tok_step_content(struct tok_step *s, const char *text, struct woq_error *err
 int tok_metaspace_parse(struct tok_step *s, const struct woq_json *v, struct woq_error *err);
 void tok_steps_release(struct tok_steps *steps);
 /* Runs every step over all pieces that are text. */
-struct woq_tokenizer;
 int tok_steps_run(const struct woq_tokenizer *t, const struct tok_steps *steps, struct tok_work *w,
                   struct woq_error *err);
+
+/* ------------------------------------------------------------------ vocabulary */
+struct tok_vocab {
+    struct tok_map map;      /* token -> id */
+    uint32_t byte_id[256];   /* <0xHH>, or TOK_NO_ID */
+    uint32_t char_id[0x800]; /* tokens of one character of one or two bytes, or TOK_NO_ID */
+};
+int tok_vocab_add(struct tok_vocab *v, const char *token, size_t len, uint64_t id,
+                  struct woq_error *err);
+/* Fills byte_id and char_id when all tokens are there. */
+void tok_vocab_index(struct tok_vocab *v);
+/* Id of one character of n bytes, or TOK_NO_ID. */
+uint32_t tok_vocab_char(const struct tok_vocab *v, const char *text, size_t n);
+/* Are all these bytes tokens <0xHH>? */
+bool tok_vocab_has_bytes(const struct tok_vocab *v, const char *text, size_t n);
+int tok_vocab_push_bytes(const struct tok_vocab *v, const char *text, size_t n, struct woq_ids *out,
+                         struct woq_error *err);
+/* Can no token reach over the place in front of U+2581 behind another character? */
+bool tok_vocab_cuts_at_marks(const struct tok_vocab *v);
+
+/* ------------------------------------------------------------------ trie */
+struct tok_trie { /* edges in a hash: node << 8 | byte -> node */
+    uint64_t *key;
+    uint32_t *to;
+    size_t n_slots, n_edges;
+    uint32_t *token; /* per node: index of what ends here + 1, 0 = none */
+    size_t n_nodes, cap_nodes;
+    bool first[256]; /* can an entry begin with this byte */
+};
+/* Of equal entries the first counts. */
+int tok_trie_add(struct tok_trie *t, const char *text, size_t len, uint32_t index,
+                 struct woq_error *err);
+/* One byte further; false where nothing goes on. Begin at node 0. */
+bool tok_trie_step(const struct tok_trie *t, uint32_t *node, unsigned char byte);
+/* Index of the longest entry at the start of text, *len its length; -1 if there is none. */
+long tok_trie_longest(const struct tok_trie *t, const char *text, size_t n, size_t *len);
+void tok_trie_release(struct tok_trie *t);
 
 /* ------------------------------------------------------------------ BPE */
 struct tok_merge { /* slot of a hash; key UINT64_MAX = free */
@@ -175,18 +250,42 @@ struct tok_merge { /* slot of a hash; key UINT64_MAX = free */
     uint32_t rank, id;
 };
 struct tok_bpe {
-    struct tok_map vocab; /* token -> id */
+    const struct tok_vocab *vocab;
     struct tok_merge *merge;
     size_t n_merges, n_slots;
     char *prefix, *suffix, *unk; /* NULL when empty */
     bool fuse_unk, byte_fallback, ignore_merges;
-    uint32_t byte_id[256];   /* <0xHH>, or TOK_NO_ID */
-    uint32_t char_id[0x800]; /* tokens of one character of one or two bytes, or TOK_NO_ID */
 };
-int tok_bpe_parse(struct tok_bpe *b, const struct woq_json *model, struct woq_error *err);
+/* Fills the vocabulary too. */
+int tok_bpe_parse(struct tok_bpe *b, struct tok_vocab *vocab, const struct woq_json *model,
+                  struct woq_error *err);
 void tok_bpe_release(struct tok_bpe *b);
+/* One word to w->symbols. */
 int tok_bpe_encode(const struct tok_bpe *b, struct tok_work *w, const char *text, size_t len,
-                   struct woq_ids *out, struct woq_error *err);
+                   struct woq_error *err);
+/* Merges w->symbols in place. */
+int tok_bpe_merge(const struct tok_bpe *b, struct tok_work *w, struct woq_error *err);
+
+/* ------------------------------------------------------------------ Unigram */
+struct tok_unigram {
+    const struct tok_vocab *vocab;
+    struct tok_trie trie; /* -> id */
+    double *score;        /* per id */
+    double unk_score;
+    long unk; /* -1: none */
+    bool byte_fallback;
+};
+int tok_unigram_parse(struct tok_unigram *u, struct tok_vocab *vocab, const struct woq_json *model,
+                      struct woq_error *err);
+void tok_unigram_release(struct tok_unigram *u);
+/* One word to w->symbols. */
+int tok_unigram_encode(const struct tok_unigram *u, struct tok_work *w, const char *text,
+                       size_t len, struct woq_error *err);
+
+/* ------------------------------------------------------------------ one piece */
+/* Appends the ids of a piece of text. */
+int tok_word_encode(const struct woq_tokenizer *t, struct tok_work *w, const char *text, size_t len,
+                    struct woq_ids *out, struct woq_error *err);
 
 /* ------------------------------------------------------------------ added tokens */
 struct tok_added {
@@ -195,14 +294,6 @@ struct tok_added {
     uint32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
 };
-struct tok_trie { /* edges in a hash: node << 8 | byte -> node */
-    uint64_t *key;
-    uint32_t *to;
-    size_t n_slots, n_edges;
-    uint32_t *token; /* per node: index into added + 1, 0 = none */
-    size_t n_nodes, cap_nodes;
-    bool first[256]; /* can a token begin with this byte */
-};
 struct tok_added_set {
     struct tok_added *a;
     size_t n;
@@ -210,7 +301,7 @@ struct tok_added_set {
     struct tok_trie raw, normalized;
 };
 int tok_added_parse(struct tok_added_set *set, const struct woq_json *list,
-                    const struct tok_bpe *bpe, struct woq_error *err);
+                    const struct tok_map *vocab, struct woq_error *err);
 /* Makes the tries; contents of normalized tokens go through the normalizer. */
 int tok_added_build(struct woq_tokenizer *t, struct tok_work *w, struct woq_error *err);
 void tok_added_release(struct tok_added_set *set);
@@ -220,8 +311,13 @@ int tok_added_split(const struct tok_added_set *set, const struct tok_trie *trie
 
 /* ------------------------------------------------------------------ the whole */
 struct tok_cell; /* one struct tok_work to be taken and given back, without a lock */
+enum tok_model { TOK_BPE, TOK_UNIGRAM };
 struct woq_tokenizer {
-    struct tok_bpe bpe;
+    enum tok_model model;
+    struct tok_vocab vocab;
+    struct tok_bpe bpe;         /* TOK_BPE */
+    struct tok_unigram unigram; /* TOK_UNIGRAM */
+    bool cut_at_marks;          /* a text may be cut in front of U+2581 behind something else */
     struct tok_added_set added;
     struct tok_steps normalizer, pre, decoder;
     bool has_decoder, clean_up;
@@ -235,6 +331,9 @@ struct woq_tokenizer {
     int16_t cp_byte[0x144];
     struct tok_cell *cell;
 };
+int tok_post_parse(struct woq_tokenizer *t, const struct woq_json *v, struct woq_error *err);
+int tok_config_apply(struct woq_tokenizer *t, const char *text, size_t bytes,
+                     struct woq_error *err);
 /* Text of an id, or NULL. */
 const char *tok_token(const struct woq_tokenizer *t, uint32_t id, size_t *bytes);
 

@@ -144,6 +144,7 @@ void tok_work_free(struct tok_work *w)
     woq_ids_release(&w->symbols);
     free(w->node);
     free(w->heap);
+    free(w->best);
     free(w);
 }
 

@@ -48,6 +48,12 @@ static int next_match(const struct tok_pattern *p, struct tok_work *w, const cha
 {
     if (p->re)
         return woq_regex_match(p->re, w->match, text, len, from, start, end, err);
+    if (p->every) {
+        *start = *end = from;
+        for (size_t i = 0; i < p->every && *end < len; i++)
+            *end += woq_utf8_bytes((unsigned char)text[*end]);
+        return from < len ? WOQ_ITEM : WOQ_OK;
+    }
     if (p->is) {
         for (size_t n; from < len; from += n)
             if (p->is(woq_utf8_get(text + from, &n))) {

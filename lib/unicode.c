@@ -146,6 +146,24 @@ int woq_utf8_lower(struct woq_str *out, const char *text, size_t bytes, struct w
     return WOQ_OK;
 }
 
+size_t woq_grapheme_bytes(const char *text, size_t bytes)
+{
+    size_t n, next;
+    uint32_t cp = woq_utf8_get(text, &n);
+    utf8proc_int32_t state = 0;
+
+    while (n < bytes) {
+        const uint32_t following = woq_utf8_get(text + n, &next);
+
+        if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)cp, (utf8proc_int32_t)following,
+                                             &state))
+            break;
+        n += next;
+        cp = following;
+    }
+    return n;
+}
+
 const char *woq_cp_category(uint32_t cp)
 {
     return utf8proc_category_string((utf8proc_int32_t)cp);
@@ -169,6 +187,11 @@ bool woq_cp_is_punct(uint32_t cp)
     if (cp < 0x80 && strchr("$+<=>^`|~", (int)cp))
         return cp != 0;
     return woq_cp_category(cp)[0] == 'P';
+}
+
+bool woq_cp_is_mark(uint32_t cp)
+{
+    return woq_cp_category(cp)[0] == 'M';
 }
 
 bool woq_cp_is_word(uint32_t cp)

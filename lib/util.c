@@ -192,6 +192,39 @@ void woq_str_release(struct woq_str *str)
     str->len = str->cap = 0;
 }
 
+static int base64_digit(char c)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c ? strchr(digits, c) : NULL;
+
+    return at ? (int)(at - digits) : -1;
+}
+
+int woq_base64_add(struct woq_str *str, const char *text, size_t n, struct woq_error *err)
+{
+    uint32_t bits = 0;
+    size_t digits = 0;
+
+    while (n && text[n - 1] == '=' && digits < 2) {
+        n--;
+        digits++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        static const unsigned shifts[] = { 0, 4, 2, 0 };
+        const unsigned shift = shifts[i % 4];
+        const int digit = base64_digit(text[i]);
+        const char byte = (char)(((bits << 6 | (uint32_t)digit) >> shift) & 0xff);
+
+        if (digit < 0)
+            return woq_fail(err, WOQ_EDATA, NULL, "not base64: byte 0x%02x at offset %zu",
+                            (unsigned char)text[i], i);
+        bits = bits << 6 | (uint32_t)digit;
+        if (i % 4 && woq_str_add(str, &byte, 1) < 0)
+            return woq_fail_nomem(err, str->len);
+    }
+    return n % 4 == 1 ? woq_fail(err, WOQ_EDATA, NULL, "base64 of %zu digits is cut", n) : WOQ_OK;
+}
+
 bool woq_name_match(const char *name, const char *glob)
 {
     return fnmatch(glob, name, 0) == 0;

@@ -1,4 +1,4 @@
-/* tokenizer.h -- text to ids and back: byte-level BPE of tokenizer.json (formats.md 6.1-6.5). */
+/* tokenizer.h -- text to ids and back: BPE and Unigram of tokenizer.json (formats.md 6.1-6.5). */
 #ifndef WOQ_TOKENIZER_H
 #define WOQ_TOKENIZER_H
 #include <woq/json.h>

@@ -32,11 +32,15 @@ int woq_utf8_normalize(struct woq_str *out, const char *text, size_t bytes, enum
 /* Appends the lower case, character by character (no final sigma), U+0130 as "i" U+0307. */
 int woq_utf8_lower(struct woq_str *out, const char *text, size_t bytes, struct woq_error *err);
 
+/* Bytes of the (extended) grapheme cluster at the start of valid text; bytes > 0. */
+size_t woq_grapheme_bytes(const char *text, size_t bytes);
+
 /* Two letters, "Lu"; "Cn" for what is not assigned. */
 const char *woq_cp_category(uint32_t cp);
 bool woq_cp_is_space(uint32_t cp);   /* White_Space */
 bool woq_cp_is_numeric(uint32_t cp); /* Nd Nl No */
 bool woq_cp_is_punct(uint32_t cp);   /* P*, and all ASCII punctuation ($ + < = > ^ ` | ~ too) */
+bool woq_cp_is_mark(uint32_t cp);    /* M* */
 bool woq_cp_is_word(uint32_t cp);    /* \w: Alphabetic, M*, Nd, Pc, Join_Control */
 
 #endif

@@ -47,6 +47,8 @@ int woq_str_addf(struct woq_str *str, const char *fmt, ...) __attribute__((forma
 int woq_str_addv(struct woq_str *str, const char *fmt, va_list ap)
     __attribute__((format(printf, 2, 0)));
 void woq_str_release(struct woq_str *str);
+/* Appends what base64 text stands for (RFC 4648; padding may be absent). */
+int woq_base64_add(struct woq_str *str, const char *text, size_t n, struct woq_error *err);
 
 /* Shell-style glob over the whole name: '*', '?', '[...]'. */
 bool woq_name_match(const char *name, const char *glob);

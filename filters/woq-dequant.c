@@ -62,7 +62,8 @@ static int dequant(struct woq_frame *out, const struct woq_frame *f, struct woq_
     if (rc)
         return rc;
     woq_frame_begin(out, "TENS");
-    woq_json_each(item, f->meta) if (strcmp(woq_json_key(item), "quant") != 0)
+    woq_json_each(item, f->meta) if (strcmp(woq_json_key(item), "quant") != 0 &&
+                                     strcmp(woq_json_key(item), "raw_format") != 0)
         woq_json_set(woq_frame_edit(out), woq_json_key(item), woq_json_copy(item));
     shape[0] = q.n_rows;
     shape[1] = q.n_cols;

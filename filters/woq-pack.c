@@ -3,6 +3,7 @@
  * Packing bits is this program's business alone. The result appears under its name only after TAIL,
  * synced and complete; whatever happens before leaves nothing behind, and SIGINT, SIGTERM and
  * SIGHUP are caught for that by a thread of their own. */
+#include <formats/gguf_types.h>
 #include <formats/sink.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -12,8 +13,9 @@
 
 static struct woq_sink_opts opts = { .format = "safetensors",
                                      .dtype = "auto",
-                                     .type = "f16",
+                                     .type = "auto",
                                      .embed_type = "auto",
+                                     .head_type = "auto",
                                      .checkpoint_format = "auto",
                                      .shard_bytes = 5000000000u };
 static bool json;
@@ -30,11 +32,19 @@ static const struct woq_opt table[] = {
       "folders: type of float tensors; auto keeps them for safetensors and is f16 for the others",
       .choices = "auto|keep|f32|f16|bf16" },
     { WOQ_OPT_ENUM, 't', "type", "TYPE", &opts.type, false,
-      "gguf: type of float matrices; quantized ones keep their grid as Q4_0, Q4_1 or Q8_0",
-      .choices = "f32|f16|q8_0|q4_0|q4_1" },
+      "gguf: type of float matrices, with the choices per tensor that llama-quantize makes under that "
+      "name; auto keeps what a GGUF file had in blocks, the rest is f16",
+      .choices = "auto|" WOQ_GGUF_MIXES },
+    { WOQ_OPT_FLAG, 0, "pure", NULL, &opts.pure, false,
+      "gguf: --type for every matrix alike, embedding and head too" },
+    { WOQ_OPT_LIST, 0, "tensor-type", "GLOB=TYPE", &opts.tensor_types, false,
+      "gguf: type of matrices whose name here or in the file matches; the first that matches counts" },
     { WOQ_OPT_ENUM, 0, "embed-type", "TYPE", &opts.embed_type, false,
-      "gguf: type of embedding and head; auto is --type, but q8_0 in place of q4_0 and q4_1",
-      .choices = "auto|f32|f16|q8_0|q4_0|q4_1" },
+      "gguf: type of the embedding, and of the head unless --head-type says otherwise",
+      .choices = "auto|" WOQ_GGUF_TYPES },
+    { WOQ_OPT_ENUM, 0, "head-type", "TYPE", &opts.head_type, false,
+      "gguf: type of the head, and of an embedding that is tied to it",
+      .choices = "auto|" WOQ_GGUF_TYPES },
     { WOQ_OPT_ENUM, 0, "checkpoint-format", "NAME", &opts.checkpoint_format, false,
       "gptq: how zero points are stored; auto is gptq, but gptq_v2 where some zero point is 0 or "
       "some tensor has 3 bits",
@@ -101,6 +111,11 @@ static int report(struct woq_filter *w)
             w, "%s: %zu tensors, %.1f MB, %.3f bits per weight true (%.3f where quantized)",
             opts.path, r->n_tensors, (double)r->file_bytes / 1e6,
             bits_per(r->tensor_bytes, r->n_weights), bits_per(r->quantized_bytes, r->n_quantized));
+        if (r->n_fell_back)
+            woq_filter_note(w,
+                            "%zu tensors have columns that are no whole blocks of their type and "
+                            "took a smaller one",
+                            r->n_fell_back);
         return WOQ_OK;
     }
     j = woq_json_object();
@@ -113,6 +128,7 @@ static int report(struct woq_filter *w)
     woq_json_set_num(j, "bits_per_weight", bits_per(r->tensor_bytes, r->n_weights));
     woq_json_set_num(j, "quantized_weights", (double)r->n_quantized);
     woq_json_set_num(j, "quantized_bits_per_weight", bits_per(r->quantized_bytes, r->n_quantized));
+    woq_json_set_num(j, "fell_back", (double)r->n_fell_back);
     woq_json_set_num(j, "peak_bytes", (double)woq_peak_bytes());
     text = woq_json_print(j, false);
     woq_json_free(j);

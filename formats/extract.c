@@ -113,8 +113,11 @@ int woq_extract_cast(struct woq_frame *f, enum woq_dtype to, struct woq_buf *buf
     const struct woq_array *a = woq_frame_array(f, "data");
     size_t bytes;
 
-    if (to == WOQ_NO_DTYPE || !woq_frame_is_tensor(f) || !a || a->dtype == to ||
-        !woq_dtype_is_float(a->dtype))
+    if (to == WOQ_NO_DTYPE || !woq_frame_is_tensor(f) || !a || !woq_dtype_is_float(a->dtype))
+        return WOQ_OK;
+    woq_frame_del(f, "raw"); /* floats were asked for */
+    a = woq_frame_array(f, "data");
+    if (a->dtype == to)
         return WOQ_OK;
     struct job j = { .src = a->data, .from = a->dtype, .to = to, .n = a->n_elem, .bad = SIZE_MAX };
     if (!woq_mul_size(j.n, woq_dtype_bytes(to), &bytes))
@@ -159,7 +162,7 @@ static uint64_t item_bytes(const struct woq_item *item, enum woq_dtype to)
         to != WOQ_NO_DTYPE && woq_dtype_is_float(item->dtype) ? to : item->dtype;
     uint64_t bytes = woq_dtype_bytes(dtype);
 
-    if (item->stream_bytes)
+    if (item->stream_bytes && (item->quantized || to == WOQ_NO_DTYPE))
         return item->stream_bytes;
     for (unsigned i = 0; i < item->n_dims; i++)
         bytes *= item->shape[i];

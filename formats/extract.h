@@ -11,7 +11,8 @@ int woq_extract_modl(struct woq_frame *f, const struct woq_source *s, bool no_si
 /* Loads one step with its meta (role, block, group). */
 int woq_extract_load(struct woq_frame *f, struct woq_source *s, const struct woq_plan *p,
                      size_t step, struct woq_error *err);
-/* Float data of a TENS as another float type, into buf; other frames stay as they are. A finite
+/* Float data of a TENS as another float type, into buf, without the packed bytes it may have had;
+ * other frames stay as they are. A finite
  * number that the type can't hold is an error. */
 int woq_extract_cast(struct woq_frame *f, enum woq_dtype to, struct woq_buf *buf,
                      struct woq_error *err);

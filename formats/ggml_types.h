@@ -8,12 +8,26 @@
 #include <woq/dtype.h>
 #include <woq/error.h>
 
-#define WOQ_GGML_F32 0u
-#define WOQ_GGML_F16 1u
-#define WOQ_GGML_Q4_0 2u
-#define WOQ_GGML_Q4_1 3u
-#define WOQ_GGML_Q8_0 8u
-#define WOQ_GGML_BF16 30u
+enum woq_ggml_id { /* those that are spoken of by name */
+                   WOQ_GGML_F32 = 0,
+                   WOQ_GGML_F16 = 1,
+                   WOQ_GGML_Q4_0 = 2,
+                   WOQ_GGML_Q4_1 = 3,
+                   WOQ_GGML_Q5_0 = 6,
+                   WOQ_GGML_Q5_1 = 7,
+                   WOQ_GGML_Q8_0 = 8,
+                   WOQ_GGML_Q2_K = 10,
+                   WOQ_GGML_Q3_K = 11,
+                   WOQ_GGML_Q4_K = 12,
+                   WOQ_GGML_Q5_K = 13,
+                   WOQ_GGML_Q6_K = 14,
+                   WOQ_GGML_IQ4_NL = 20,
+                   WOQ_GGML_IQ4_XS = 23,
+                   WOQ_GGML_BF16 = 30,
+                   WOQ_GGML_TQ1_0 = 34,
+                   WOQ_GGML_TQ2_0 = 35,
+                   WOQ_GGML_MXFP4 = 39,
+};
 
 struct woq_ggml_type {
     const char *name; /* "Q4_1" */

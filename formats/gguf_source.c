@@ -20,7 +20,7 @@ struct place {
 struct state {
     struct woq_gguf g;
     struct place *places; /* of the items */
-    struct woq_buf out;
+    struct woq_buf out, raw;
     size_t last;
 };
 
@@ -31,6 +31,14 @@ struct job {
     size_t n_rows, row_elems, src_row, dst_row, head_rows, rows_per_item;
 };
 
+/* Row of the file that is row r of the stream. */
+static size_t file_row(const struct job *j, size_t r)
+{
+    const size_t half = j->head_rows / 2, i = half ? r % j->head_rows : 0;
+
+    return half ? r - i + 2 * (i % half) + i / half : r;
+}
+
 static void decode_rows(void *ctx, size_t item, int thread)
 {
     const struct job *j = ctx;
@@ -39,13 +47,8 @@ static void decode_rows(void *ctx, size_t item, int thread)
 
     (void)thread;
     for (size_t r = row0; r < row1; r++) {
-        size_t from = r;
+        const size_t from = file_row(j, r);
 
-        if (j->head_rows) {
-            const size_t half = j->head_rows / 2, i = r % j->head_rows;
-
-            from = r - i + 2 * (i % half) + i / half;
-        }
         if (j->type->decode)
             j->type->decode((float *)(void *)(j->dst + r * j->dst_row), j->src + from * j->src_row,
                             j->row_elems / j->type->block_elems);
@@ -72,6 +75,24 @@ static void job_init(struct job *j, const struct woq_gguf_tensor *t, size_t head
     j->rows_per_item = 1 + 65536 / j->row_elems;
 }
 
+/* The blocks as they lie in the file, rows in the order of the stream: whoever writes the same type
+ * again takes them. */
+static int add_raw(struct state *state, struct woq_frame *f, const struct woq_gguf_tensor *t,
+                   const struct job *j, struct woq_error *err)
+{
+    const uint64_t shape[2] = { j->n_rows, j->src_row };
+    uint8_t *raw;
+
+    woq_json_set_str(woq_frame_edit(f), "raw_format", t->type->name);
+    if (!j->head_rows)
+        return woq_frame_add_lent(f, "raw", WOQ_U8, 2, shape, t->data, err);
+    if (!(raw = woq_buf_need(&state->raw, t->bytes, err)))
+        return WOQ_ENOMEM;
+    for (size_t r = 0; r < j->n_rows; r++)
+        memcpy(raw + r * j->src_row, j->src + file_row(j, r) * j->src_row, j->src_row);
+    return woq_frame_add(f, "raw", WOQ_U8, 2, shape, raw, err);
+}
+
 static int load(struct woq_source *s, size_t item, struct woq_frame *f, struct woq_error *err)
 {
     struct state *state = s->priv;
@@ -80,6 +101,7 @@ static int load(struct woq_source *s, size_t item, struct woq_frame *f, struct w
     const void *data = t->data;
     struct job j;
     size_t bytes;
+    int rc;
 
     if (state->last != SIZE_MAX)
         woq_source_done(s, state->places[state->last].t->data, state->places[state->last].t->bytes);
@@ -101,7 +123,8 @@ static int load(struct woq_source *s, size_t item, struct woq_frame *f, struct w
     woq_json_set_str(woq_frame_edit(f), "source", t->type->name);
     if (data == t->data)
         return woq_frame_add_lent(f, "data", s->items[item].dtype, t->n_dims, t->shape, data, err);
-    return woq_frame_add(f, "data", s->items[item].dtype, t->n_dims, t->shape, data, err);
+    rc = woq_frame_add(f, "data", s->items[item].dtype, t->n_dims, t->shape, data, err);
+    return rc == WOQ_OK && t->type->decode ? add_raw(state, f, t, &j, err) : rc;
 }
 
 static void close_state(struct woq_source *s)
@@ -110,6 +133,7 @@ static void close_state(struct woq_source *s)
 
     woq_gguf_release(&state->g);
     woq_buf_release(&state->out);
+    woq_buf_release(&state->raw);
     free(state->places);
     free(state);
     s->priv = NULL;
@@ -163,6 +187,8 @@ static int add_item(struct woq_source *s, const struct woq_arch *a, const struct
     memcpy(item->shape, t->shape, sizeof t->shape);
     snprintf(item->stored, sizeof item->stored, "%s", t->type->name);
     item->file_bytes = t->bytes;
+    if (t->type->decode)
+        item->stream_bytes = t->bytes / t->type->block_bytes * t->type->block_elems * 4 + t->bytes;
     return WOQ_OK;
 }
 

@@ -4,8 +4,10 @@
 #include <formats/sink.h>
 
 #include <formats/ggml_encode.h>
+#include <formats/ggml_grid.h>
 #include <formats/gguf.h>
 #include <formats/gguf_keys.h>
+#include <formats/gguf_types.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,12 +21,12 @@ struct info {
     char name[64];
     unsigned n_dims;
     uint64_t ne[2]; /* innermost first */
-    enum woq_ggml_out type;
+    const struct woq_ggml_type *type;
     uint64_t offset, bytes;
 };
 
 struct gguf {
-    enum woq_ggml_out type, embed_type;
+    struct woq_gguf_types types;
     struct woq_gguf_keys keys;
     struct info *infos;
     size_t n_infos, cap_infos;
@@ -36,25 +38,15 @@ struct gguf {
 static int gguf_open(struct woq_sink *s, struct woq_error *err)
 {
     struct gguf *p = calloc(1, sizeof *p);
-    const char *embed = s->opts.embed_type;
-    int type;
+    int rc;
 
     s->priv = p;
     if (!p)
         return woq_fail_nomem(err, sizeof *p);
-    type = woq_ggml_out_from_name(s->opts.type);
-    if (type < 0)
-        return woq_fail(err, WOQ_EUSAGE, NULL, "--type %s: want f32, f16, q8_0, q4_0 or q4_1",
-                        s->opts.type);
-    p->type = (enum woq_ggml_out)type;
-    p->embed_type =
-        p->type == WOQ_GGML_OUT_Q4_0 || p->type == WOQ_GGML_OUT_Q4_1 ? WOQ_GGML_OUT_Q8_0 : p->type;
-    if (embed && strcmp(embed, "auto") != 0) {
-        type = woq_ggml_out_from_name(embed);
-        if (type < 0)
-            return woq_fail(err, WOQ_EUSAGE, NULL, "--embed-type %s: unknown", embed);
-        p->embed_type = (enum woq_ggml_out)type;
-    }
+    rc = woq_gguf_types_init(&p->types, s->opts.type, s->opts.embed_type, s->opts.head_type,
+                             &s->opts.tensor_types, s->opts.pure, err);
+    if (rc)
+        return rc;
     return woq_outfile_open(&p->file, &s->out, NULL, err);
 }
 
@@ -116,7 +108,7 @@ static int end_tensor(struct woq_sink *s, struct info *i, struct woq_error *err)
     i->bytes = p->file.at - p->data_start - i->offset;
     s->report.n_weights += n;
     s->report.tensor_bytes += i->bytes;
-    if (woq_ggml_out_block(i->type) > 1) {
+    if (i->type->block_elems > 1) {
         s->report.n_quantized += n;
         s->report.quantized_bytes += i->bytes;
     }
@@ -135,7 +127,7 @@ static int put_rope_freqs(struct woq_sink *s, struct woq_error *err)
         return WOQ_ENOMEM;
     i->n_dims = 1;
     i->ne[0] = n;
-    i->type = WOQ_GGML_OUT_F32;
+    i->type = woq_ggml_type(WOQ_GGML_F32);
     woq_gguf_rope_freqs(x, &s->shape);
     rc = woq_outfile_add(&p->file, x, n * sizeof *x, err);
     return rc == WOQ_OK ? end_tensor(s, i, err) : rc;
@@ -167,11 +159,13 @@ struct rows_job {
     uint8_t *dst;
     size_t row_bytes, row0, row1, n_cols;
     size_t head_rows; /* rows per head where rope pairs neighbours, else 0 */
-    enum woq_ggml_out type;
+    const struct woq_ggml_type *type;
     const struct woq_qview *q; /* or: */
+    const uint8_t *raw;        /* rows as they are to lie in the file; or: */
     const uint8_t *src;
     enum woq_dtype dtype;
-    float *tmp; /* n_cols per thread */
+    const float *importance; /* [n_cols] or NULL */
+    float *tmp;              /* n_cols per thread */
     size_t item_rows;
     atomic_bool bad;
 };
@@ -199,15 +193,17 @@ static void rows_item(void *ctx, size_t item, int thread)
         uint8_t *dst = j->dst + (r - j->row0) * j->row_bytes;
         const size_t from = hf_row(r, j->head_rows);
         const float *x = tmp;
-        bool ok;
-        if (j->q) {
+        bool ok = true;
+        if (j->raw) {
+            memcpy(dst, j->raw + from * j->row_bytes, j->row_bytes);
+        } else if (j->q) {
             ok = woq_ggml_encode_codes(dst, j->type, j->q, from);
         } else {
             if (j->dtype == WOQ_F32)
                 x = (const float *)(const void *)(j->src + from * width);
             else
                 woq_to_f32(tmp, j->src + from * width, j->dtype, j->n_cols);
-            ok = woq_ggml_encode(dst, j->type, x, j->n_cols);
+            ok = woq_ggml_encode(dst, j->type, x, j->importance, j->n_cols);
         }
         if (!ok)
             j->bad = true;
@@ -219,7 +215,9 @@ static int put_rows(struct gguf *p, struct rows_job *j, size_t n_rows, struct wo
     size_t step;
     int rc = WOQ_OK;
 
-    j->row_bytes = woq_ggml_out_bytes(j->type, j->n_cols);
+    if (!woq_ggml_row_bytes(j->type, j->n_cols, &j->row_bytes))
+        return woq_fail(err, WOQ_EDATA, NULL, "%zu columns are no whole blocks of %s", j->n_cols,
+                        j->type->name);
     step = CHUNK_BYTES / (j->row_bytes ? j->row_bytes : 1);
     step = step ? step : 1;
     step = step < n_rows ? step : n_rows;
@@ -232,27 +230,15 @@ static int put_rows(struct gguf *p, struct rows_job *j, size_t n_rows, struct wo
         j->row1 = n_rows - j->row0 < step ? n_rows : j->row0 + step;
         woq_parallel((j->row1 - j->row0 + j->item_rows - 1) / j->item_rows, rows_item, j);
         rc = j->bad ? woq_fail(err, WOQ_EDATA, "look at it with woq-cat --stats",
-                               "a value or scale is not finite in %s", woq_ggml_out_name(j->type))
+                               "a value or scale is not finite in %s", j->type->name)
                     : woq_outfile_add(&p->file, j->dst, (j->row1 - j->row0) * j->row_bytes, err);
     }
     return rc;
 }
 
-static enum woq_ggml_out type_for(const struct gguf *p, enum woq_role role, bool matrix,
-                                  size_t n_cols)
+static int name_tensor(const struct woq_sink *s, const struct woq_frame *f, enum woq_role role,
+                       char name[64], struct woq_error *err)
 {
-    const bool embed = role == WOQ_ROLE_EMBED || role == WOQ_ROLE_HEAD;
-    const enum woq_ggml_out type = embed ? p->embed_type : p->type;
-
-    if (!matrix)
-        return WOQ_GGML_OUT_F32;
-    return n_cols % woq_ggml_out_block(type) ? WOQ_GGML_OUT_F16 : type;
-}
-
-static int check_tensor(const struct woq_sink *s, const struct woq_frame *f, enum woq_role role,
-                        size_t n_rows, char name[64], struct woq_error *err)
-{
-    const struct gguf *p = s->priv;
     enum woq_role again;
     bool bias = false;
     long block = -1;
@@ -265,6 +251,14 @@ static int check_tensor(const struct woq_sink *s, const struct woq_frame *f, enu
     if (woq_arch_gguf_name(s->shape.arch, again, block < 0 ? 0 : (size_t)block, bias, name, 64) !=
         WOQ_OK)
         return woq_fail(err, WOQ_ETYPE, NULL, "the GGUF name is longer than 63 bytes");
+    return WOQ_OK;
+}
+
+static int check_rows(const struct woq_sink *s, enum woq_role role, size_t n_rows,
+                      struct woq_error *err)
+{
+    const struct gguf *p = s->priv;
+
     if (role == WOQ_ROLE_EMBED && p->keys.n_tokens && n_rows != p->keys.n_tokens)
         return woq_fail(err, WOQ_EDATA, "the tokenizer and the weights do not belong together",
                         "%zu rows, but the tokenizer has %zu tokens", n_rows, p->keys.n_tokens);
@@ -303,8 +297,45 @@ static bool is_dropped(const char *name)
     return false;
 }
 
+/* The bytes of a tensor that came from a GGUF file; NULL if it has none, or not for its shape. */
+static const struct woq_array *raw_of(const struct woq_frame *f, const struct woq_tensor *t,
+                                      const struct woq_ggml_type **type)
+{
+    const struct woq_array *raw = woq_frame_array(f, "raw");
+    const char *format = woq_json_get_str(f->meta, "raw_format");
+    size_t bytes;
+
+    *type = raw && format ? woq_ggml_type_by_name(format) : NULL;
+    if (*type && (*type)->decode && woq_ggml_row_bytes(*type, t->n_cols, &bytes) &&
+        woq_mul_size(bytes, t->n_rows, &bytes) && bytes == raw->bytes)
+        return raw;
+    *type = NULL;
+    return NULL;
+}
+
+/* The type of a float matrix, and its bytes where it has them in that type. */
+static void choose_type(struct woq_sink *s, const struct woq_frame *f, const struct woq_tensor *t,
+                        const char *gguf_name, struct rows_job *j)
+{
+    const struct gguf *p = s->priv;
+    const struct woq_ggml_type *raw_type;
+    const struct woq_array *raw = raw_of(f, t, &raw_type);
+    struct woq_gguf_matrix m = { .name = t->name,
+                                 .gguf_name = gguf_name,
+                                 .n_cols = t->n_cols,
+                                 .has_importance = j->importance != NULL,
+                                 .raw = raw_type };
+    bool bias, fell_back;
+
+    m.role = woq_arch_role(s->shape.arch, t->name, &m.block, &bias);
+    j->type = woq_gguf_type_of(&p->types, &s->shape, &m, &fell_back);
+    s->report.n_fell_back += fell_back;
+    if (raw && j->type == raw_type)
+        j->raw = raw->data;
+}
+
 /* What the rows of a frame are and become; a vector is a column, since its rows may be permuted. */
-static int fill_job(const struct gguf *p, const struct woq_frame *f, enum woq_role role,
+static int fill_job(struct woq_sink *s, const struct woq_frame *f, const char *gguf_name,
                     struct rows_job *j, struct woq_qview *q, size_t *n_rows, bool *matrix,
                     struct woq_error *err)
 {
@@ -330,7 +361,9 @@ static int fill_job(const struct gguf *p, const struct woq_frame *f, enum woq_ro
     j->n_cols = *matrix ? t.n_cols : 1;
     j->src = t.data;
     j->dtype = t.dtype;
-    j->type = type_for(p, role, *matrix, j->n_cols);
+    j->type = woq_ggml_type(WOQ_GGML_F32);
+    if (*matrix)
+        choose_type(s, f, &t, gguf_name, j);
     return WOQ_OK;
 }
 
@@ -348,9 +381,11 @@ static int gguf_tensor(struct woq_sink *s, const struct woq_frame *f, enum woq_r
 
     if (is_dropped(woq_frame_name(f)))
         return WOQ_OK;
-    rc = fill_job(p, f, role, &j, &q, &n_rows, &matrix, err);
+    rc = name_tensor(s, f, role, name, err);
     if (rc == WOQ_OK)
-        rc = check_tensor(s, f, role, n_rows, name, err);
+        rc = fill_job(s, f, name, &j, &q, &n_rows, &matrix, err);
+    if (rc == WOQ_OK)
+        rc = check_rows(s, role, n_rows, err);
     if (rc == WOQ_OK)
         rc = head_rows_of(s, role, n_rows, &j.head_rows, err);
     if (rc)
@@ -368,23 +403,18 @@ static int gguf_tensor(struct woq_sink *s, const struct woq_frame *f, enum woq_r
 
 /* --- the end --- */
 
-/* general.file_type: what most weights are. */
-static uint32_t file_type(const struct gguf *p)
+/* The type of most weights. */
+static const struct woq_ggml_type *most_common(const struct gguf *p)
 {
-    static const uint32_t numbers[] = { [WOQ_GGML_OUT_F32] = 0,
-                                        [WOQ_GGML_OUT_F16] = 1,
-                                        [WOQ_GGML_OUT_Q4_0] = 2,
-                                        [WOQ_GGML_OUT_Q4_1] = 3,
-                                        [WOQ_GGML_OUT_Q8_0] = 7 };
-    uint64_t n[WOQ_GGML_OUT_Q8_0 + 1] = { 0 };
-    size_t best = 0;
+    uint64_t n[64] = { 0 };
+    uint32_t best = WOQ_GGML_F16;
 
     for (size_t i = 0; i < p->n_infos; i++)
         if (p->infos[i].n_dims == 2)
-            n[p->infos[i].type] += p->infos[i].ne[0] * p->infos[i].ne[1];
-    for (size_t t = 0; t <= WOQ_GGML_OUT_Q8_0; t++)
-        best = n[t] > n[best] ? t : best;
-    return numbers[best];
+            n[p->infos[i].type->id % 64] += p->infos[i].ne[0] * p->infos[i].ne[1];
+    for (uint32_t id = 0; id < 64; id++)
+        best = n[id] > n[best] ? id : best;
+    return woq_ggml_type(best);
 }
 
 static int add_u64(struct woq_str *h, uint64_t x)
@@ -394,7 +424,7 @@ static int add_u64(struct woq_str *h, uint64_t x)
 
 static int add_info(struct woq_str *h, const struct info *i)
 {
-    const uint32_t n_dims = i->n_dims, type = i->type;
+    const uint32_t n_dims = i->n_dims, type = i->type->id;
     int rc = add_u64(h, strlen(i->name));
 
     if (rc == WOQ_OK)
@@ -429,7 +459,7 @@ static int gguf_finish(struct woq_sink *s, struct woq_error *err)
 {
     struct gguf *p = s->priv;
     struct woq_str h = { 0 };
-    const uint32_t type = file_type(p);
+    const uint32_t type = woq_gguf_file_type(&p->types, most_common(p));
     int rc;
 
     memcpy(p->keys.text.s + p->keys.file_type_at, &type, 4);
@@ -455,6 +485,7 @@ static void gguf_release(struct woq_sink *s)
         return;
     woq_outfile_abort(&p->file);
     woq_gguf_keys_release(&p->keys);
+    woq_gguf_types_release(&p->types);
     woq_buf_release(&p->out);
     woq_buf_release(&p->rows);
     free(p->infos);

@@ -5,7 +5,7 @@
  * words written before are put right at the end. */
 #include <formats/packed_write.h>
 
-#include <formats/ggml_encode.h>
+#include <formats/ggml_grid.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -7,6 +7,7 @@
 #include <formats/out.h>
 #include <woq/arch.h>
 #include <woq/frame.h>
+#include <woq/opt.h>
 #include <woq/quant.h>
 
 struct woq_sink_opts {
@@ -14,9 +15,10 @@ struct woq_sink_opts {
     const char *format; /* "safetensors" "gguf", or one of packed_config.c: "gptq" "awq" */
     const char *dtype;  /* of float tensors in a folder: "keep" "f32" "f16" "bf16"; NULL or "auto":
                          * keep for safetensors, f16 for packed ones */
-    const char *type;   /* gguf, float matrices: "f32" "f16" "q8_0" "q4_0" "q4_1" */
-    const char *embed_type;        /* gguf, embedding and head; NULL or "auto": as type, but q8_0
-                                    * where that is q4_0 or q4_1 */
+    const char *type;   /* gguf, float matrices: see gguf_types.h, as the next four */
+    const char *embed_type, *head_type;
+    struct woq_list tensor_types;
+    bool pure;
     const char *checkpoint_format; /* packed: "auto", or a form of the format */
     uint64_t shard_bytes;
     bool force;
@@ -28,6 +30,7 @@ struct woq_sink_report {
     uint64_t file_bytes;
     uint64_t n_weights, tensor_bytes;      /* of all tensors */
     uint64_t n_quantized, quantized_bytes; /* of quantized ones: codes, scales, zeros, indices */
+    size_t n_fell_back; /* gguf: tensors of another type than asked for, for their columns */
 };
 
 struct woq_sink;

@@ -89,11 +89,20 @@ int woq_frame_want(const struct woq_frame *f, const char *name, enum woq_dtype d
     return WOQ_OK;
 }
 
+/* The packed bytes of a tensor hold as long as no other array changes. */
+static void drop_raw(struct woq_frame *f, const char *changed)
+{
+    if (strcmp(changed, "raw") != 0 && find(f, "raw"))
+        woq_frame_del(f, "raw");
+}
+
 /* The slot for an array: the old one of that name, or a new one at the end. */
 static struct woq_array *slot(struct woq_frame *f, const char *name, struct woq_error *err)
 {
-    struct woq_array *a = find(f, name);
+    struct woq_array *a;
 
+    drop_raw(f, name);
+    a = find(f, name);
     if (a)
         return a;
     if (f->n_arrays == f->cap_arrays) {
@@ -180,10 +189,14 @@ int woq_frame_alloc(struct woq_frame *f, const char *name, enum woq_dtype dtype,
 
 void woq_frame_del(struct woq_frame *f, const char *name)
 {
-    struct woq_array *a = find(f, name);
+    struct woq_array *a;
 
+    drop_raw(f, name);
+    a = find(f, name);
     if (!a)
         return;
+    if (strcmp(name, "raw") == 0)
+        woq_json_del(woq_frame_edit(f), "raw_format");
     memmove(a, a + 1, (size_t)(f->arrays + f->n_arrays - (a + 1)) * sizeof *a);
     f->n_arrays--;
     f->dirty = true;
@@ -209,8 +222,10 @@ int woq_frame_view(const struct woq_frame *f, struct woq_tensor *t, struct woq_e
 
 int woq_frame_tensor(struct woq_frame *f, struct woq_tensor *t, struct woq_error *err)
 {
-    struct woq_array *a = find(f, "data");
+    struct woq_array *a;
 
+    drop_raw(f, "data");
+    a = find(f, "data");
     f->dirty = true;
     if (a)
         a->lent = false; /* it may be written to from here on */

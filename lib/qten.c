@@ -9,7 +9,8 @@ static int copy_meta(struct woq_frame *out, const struct woq_frame *like,
 {
     struct woq_json *meta = woq_frame_edit(out);
 
-    woq_json_each(item, like->meta) if (strcmp(woq_json_key(item), "quant") != 0)
+    woq_json_each(item, like->meta) if (strcmp(woq_json_key(item), "quant") != 0 &&
+                                        strcmp(woq_json_key(item), "raw_format") != 0)
         woq_json_set(meta, woq_json_key(item), woq_json_copy(item));
     woq_json_set(meta, "quant", woq_scheme_to_json(s));
     return woq_json_get(meta, "quant") ? WOQ_OK : woq_fail_nomem(err, 1 << 10);

@@ -6,7 +6,7 @@
 
 #define WOQ_PARTS(isa)                                                                             \
     extern const struct woq_kernels woq_convert_##isa, woq_quant_##isa, woq_vector_##isa,          \
-        woq_decoder_##isa, woq_rank_##isa, woq_level_##isa
+        woq_decoder_##isa, woq_rank_##isa, woq_level_##isa, woq_tile_##isa
 
 WOQ_PARTS(ref);
 WOQ_PARTS(avx2);

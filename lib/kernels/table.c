@@ -13,11 +13,11 @@
 #include <cpuid.h>
 #endif
 
-#define N_PARTS 6
+#define N_PARTS 7
 #define PARTS(isa)                                                                                 \
     {                                                                                              \
         &woq_convert_##isa, &woq_quant_##isa, &woq_vector_##isa, &woq_decoder_##isa,               \
-            &woq_rank_##isa, &woq_level_##isa                                                      \
+            &woq_rank_##isa, &woq_level_##isa, &woq_tile_##isa                                     \
     }
 
 static int can_always(void)

@@ -64,7 +64,9 @@ const struct woq_array *woq_frame_array(const struct woq_frame *f, const char *n
 int woq_frame_want(const struct woq_frame *f, const char *name, enum woq_dtype dtype,
                    unsigned n_dims, const struct woq_array **out, struct woq_error *err);
 
-/* Adds an array whose data the caller keeps until the frame was put. Replaces one of that name. */
+/* Adds an array whose data the caller keeps until the frame was put. Replaces one of that name.
+ * Array `raw` (the tensor as packed bytes of a file, of the type that meta "raw_format" names) is
+ * added last: whatever changes another array drops it, as do woq_frame_del and woq_frame_tensor. */
 int woq_frame_add(struct woq_frame *f, const char *name, enum woq_dtype dtype, unsigned n_dims,
                   const uint64_t *shape, const void *data, struct woq_error *err);
 /* As add, of data in a file mapping that nobody writes to: a pipe may take its pages, not a copy.

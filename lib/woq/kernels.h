@@ -20,6 +20,28 @@ struct woq_levels {
     float code[256]; /* 0..255 */
 };
 
+/* The grid of a tile: sixteen groups of n elements, element i of group g at [i * 16 + g]. An
+ * element is q * scale + min, q an integer of lo..hi or one of 16 ascending levels. */
+struct woq_tile_grid {
+    size_t n; /* 1..32 */
+    enum woq_tile_kind {
+        WOQ_TILE_SCALE, /* min is 0 */
+        WOQ_TILE_MIN,
+        WOQ_TILE_MIN_BELOW_ZERO, /* min <= 0 */
+    } kind;                      /* with a min: lo is 0 and levels NULL */
+    float lo, hi;
+    const float *levels; /* or NULL; ties go to the lower one */
+    /* Where the search begins: a scale alone at the extreme value over each of these; with a min,
+     * at the ends of the range drawn in by each pair of them, in steps. */
+    const float *starts;
+    size_t n_starts;
+    unsigned passes, last_passes; /* refits of each start, and of the best */
+};
+struct woq_tile_sums { /* of weights times ...; x = value, l = q (with a min only; else 0); err =
+                        * what is left, squared */
+    float l[16], ll[16], xl[16], err[16];
+};
+
 struct woq_kernels {
     const char *isa; /* "ref", "avx2", "avx512", "neon" */
     /* --- conversion; NaN stays NaN, rounding to nearest even --- */
@@ -73,6 +95,16 @@ struct woq_kernels {
                            const float *scale, const float *lut, size_t n_lut);
     void (*lut_cols_f32)(float *dst, const uint8_t *codes, size_t n, const float *scale,
                          const float *lut, size_t n_lut);
+    /* --- grids of sixteen groups at once (struct woq_tile_grid); weights > 0, all finite --- */
+    /* scale and min [16] with the least weighted squared error that the search finds */
+    void (*tile_fit)(float *scale, float *min, const float *x, const float *weight,
+                     const struct woq_tile_grid *grid);
+    /* sums at the nearest codes of a given grid */
+    void (*tile_sums)(struct woq_tile_sums *sums, const float *x, const float *weight,
+                      const struct woq_tile_grid *grid, const float *scale, const float *min);
+    /* those codes, q - lo or the number of the level, [n][16] */
+    void (*tile_codes)(uint8_t *codes, const float *x, const struct woq_tile_grid *grid,
+                       const float *scale, const float *min);
     /* --- vectors --- */
     float (*dot_f32)(const float *a, const float *b, size_t n);
     float (*sum_f32)(const float *x, size_t n);

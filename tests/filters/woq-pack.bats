@@ -258,7 +258,7 @@ permuted() {
 @test "gguf: what it cannot hold is refused by name" {
     woq-rtn --bits 3 --group-size 32 m.wts >three.wts
     run -1 --separate-stderr woq-pack -f gguf -o out three.wts
-    [[ $stderr == *"'model.layers.0.self_attn.q_proj.weight': 3 bits: GGUF's types here hold 4 or 8"* ]]
+    [[ $stderr == *"'model.layers.0.self_attn.q_proj.weight': 3 bits: GGUF's types here hold 4, 5 or 8"* ]]
     woq-rtn --bits 8 --group-size 32 --asym m.wts >eight.wts
     run -1 --separate-stderr woq-pack -f gguf -o out eight.wts
     [[ $stderr == *"asymmetric 8-bit codes: Q8_0 has no zero point"*"--sym"* ]]
@@ -419,6 +419,7 @@ permuted() {
     mv base model
     woq-extract model/ | woq-rtn --bits 4 --group-size 64 | woq-pack --format gptq -o out-gptq/
     woq-extract model/ | woq-rtn --bits 4 --group-size 32 | woq-pack -f gguf --embed-type q8_0 -o out.gguf
+    woq-extract model/ | woq-pack -f gguf -t q4_k_m --tensor-type '*.ffn_down.weight=q6_k' -o out-q4_k_m.gguf
     woq-extract out.gguf | woq-pack --format safetensors --dtype bf16 -o out-float/
     woq-extract out-float >/dev/null
 }
@@ -426,7 +427,7 @@ permuted() {
     run -2 woq-pack
     run -2 woq-pack -f gptq
     run -2 woq-pack -f zip -o out m.wts
-    run -2 woq-pack -f gguf -t q2_k -o out m.wts
+    run -2 woq-pack -f gguf -t q2 -o out m.wts
     run -0 woq-pack --help
     [[ $output == *--checkpoint-format* ]]
 }

@@ -629,6 +629,99 @@ static void rank_updates_follow_the_order_of_k(void **unused)
         }
 }
 
+/* --- tiles: their own shapes --- */
+static const float tile_levels[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
+                                       1,    13,   25,  38,  53,  69,  89,  113 };
+static const float tile_scales[3] = { -8.5f, 7, -12 }, tile_ends[2] = { 0, 0.75f };
+
+static struct woq_tile_grid draw_grid(int kind)
+{
+    struct woq_tile_grid g = { .n = kind % 2 ? 16 : 32, .passes = 2, .last_passes = 2 };
+
+    g.kind = kind == 0 ? WOQ_TILE_MIN : kind == 1 ? WOQ_TILE_MIN_BELOW_ZERO : WOQ_TILE_SCALE;
+    g.lo = kind < 2 ? 0 : -8;
+    g.hi = kind < 2 ? 3 : 7;
+    g.levels = kind == 3 ? tile_levels : NULL;
+    g.starts = kind < 2 ? tile_ends : tile_scales;
+    g.n_starts = kind < 2 ? 2 : 3;
+    return g;
+}
+
+static void draw_tile(float x[32 * 16], float weight[32 * 16], int turn)
+{
+    static const float special[] = { 0, -0.0f, 1e-40f, -1e-38f, 1e30f, -1e30f, 3e38f, 0.5f };
+
+    for (size_t i = 0; i < 32 * 16; i++) {
+        const size_t lane = i % 16;
+        x[i] = turn % 4 == 0 ? special[next_u32() % 8] : turn % 4 == 1 ? draw(TIES) : draw(GAUSS);
+        if (lane == 3) /* constant, and of one sign */
+            x[i] = turn % 2 ? 0.25f : 0;
+        if (lane == 5)
+            x[i] = fabsf(x[i]);
+        weight[i] = turn % 3 ? 1 + fabsf(draw(GAUSS)) : 1;
+    }
+}
+
+static void tiles_equal_the_reference(void **unused)
+{
+    const struct woq_kernels *tables[MAX_TABLES];
+    int runnable[MAX_TABLES];
+    const size_t n_tables = woq_kernels_all(tables, runnable, MAX_TABLES);
+    static float x[32 * 16], weight[32 * 16];
+
+    (void)unused;
+    state = seed;
+    for (int turn = 0; turn < 400; turn++) {
+        const struct woq_tile_grid g = draw_grid(turn / 4 % 4);
+        float want[2][16], got[2][16];
+        struct woq_tile_sums want_sums, got_sums;
+        uint8_t want_codes[32 * 16] = { 0 }, got_codes[32 * 16] = { 0 };
+        draw_tile(x, weight, turn);
+        tables[0]->tile_fit(want[0], want[1], x, weight, &g);
+        tables[0]->tile_sums(&want_sums, x, weight, &g, want[0], want[1]);
+        tables[0]->tile_codes(want_codes, x, &g, want[0], want[1]);
+        for (size_t t = 1; t < n_tables; t++) {
+            if (!runnable[t])
+                continue;
+            tables[t]->tile_fit(got[0], got[1], x, weight, &g);
+            tables[t]->tile_sums(&got_sums, x, weight, &g, want[0], want[1]);
+            tables[t]->tile_codes(got_codes, x, &g, want[0], want[1]);
+            for (size_t i = 0; i < 32; i++)
+                if (!same_float(want[i / 16][i % 16], got[i / 16][i % 16]))
+                    fail_msg("%s tile_fit: turn %d, result %zu is %a, want %a", tables[t]->isa,
+                             turn, i, (double)got[i / 16][i % 16], (double)want[i / 16][i % 16]);
+            for (size_t i = 0; i < 4 * 16; i++)
+                if (!same_float(((float *)&want_sums)[i], ((float *)&got_sums)[i]))
+                    fail_msg("%s tile_sums: turn %d, result %zu", tables[t]->isa, turn, i);
+            assert_memory_equal(want_codes, got_codes, sizeof want_codes);
+        }
+    }
+}
+
+/* Values that lie on a grid are found again, and their codes. */
+static void a_tile_on_a_grid_is_fitted_exactly(void **unused)
+{
+    const struct woq_tile_grid g = draw_grid(2);
+    float x[32 * 16], weight[32 * 16], scale[16], min[16];
+    struct woq_tile_sums sums;
+    uint8_t codes[32 * 16];
+
+    (void)unused;
+    for (size_t i = 0; i < 32 * 16; i++) {
+        const float unit = 0.125f * (float)(1 + i % 16);
+        x[i] = (float)((int)(i / 16 * 7 % 16) - 8) * unit;
+        weight[i] = 1 + (float)(i % 5);
+    }
+    woq_kernels()->tile_fit(scale, min, x, weight, &g);
+    woq_kernels()->tile_sums(&sums, x, weight, &g, scale, min);
+    woq_kernels()->tile_codes(codes, x, &g, scale, min);
+    for (size_t i = 0; i < 32 * 16; i++) {
+        assert_true(min[i % 16] == 0 && sums.err[i % 16] < 1e-9f);
+        assert_true(fabsf(scale[i % 16] - 0.125f * (float)(1 + i % 16)) < 1e-6f);
+        assert_int_equal(codes[i], i / 16 * 7 % 16);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -640,6 +733,8 @@ int main(void)
         cmocka_unit_test(reductions_follow_the_lanes),
         cmocka_unit_test(codes_clamp_and_round_to_even),
         cmocka_unit_test(empty_and_nan_groups),
+        cmocka_unit_test(tiles_equal_the_reference),
+        cmocka_unit_test(a_tile_on_a_grid_is_fitted_exactly),
         cmocka_unit_test(rank_updates_follow_the_order_of_k),
         cmocka_unit_test(the_environment_caps_the_table),
     };

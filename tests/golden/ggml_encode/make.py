@@ -3,7 +3,7 @@
 
 Run by hand in a venv outside the repository: pip install gguf==0.19.0 numpy
     python3 make.py    writes blocks.bin beside this file
-Layout, little endian: u32 n_rows, u32 n_cols; f32 x[n_rows][n_cols]; then Q4_0, Q4_1, Q8_0 rows.
+Layout, little endian: u32 n_rows, u32 n_cols; f32 x[n_rows][n_cols]; then rows of each type in TYPES.
 Rows are drawn to reach branches: usual weights, ties, zeros, one outlier, all equal, all of one sign,
 denormal and tiny scales, large values."""
 import os
@@ -11,6 +11,8 @@ import numpy as np
 import gguf
 from gguf.quants import quantize
 from gguf import GGMLQuantizationType as T
+
+TYPES = (T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.TQ1_0, T.TQ2_0, T.BF16)
 
 rng = np.random.default_rng(3)
 C = 256
@@ -31,6 +33,6 @@ x = np.array(rows, np.float32)
 here = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(here, "blocks.bin"), "wb") as f:
     f.write(np.array(x.shape, np.uint32).tobytes() + x.tobytes())
-    for t in (T.Q4_0, T.Q4_1, T.Q8_0):
+    for t in TYPES:
         f.write(quantize(x, t).tobytes())
 print("gguf", "0.19.0", "numpy", np.__version__, x.shape)

@@ -16,6 +16,7 @@ static struct woq_scheme defaults;
 /* clang-format off */
 static const struct woq_opt opts[] = {
     WOQ_SCHEME_ROWS(scheme),
+    WOQ_DOUBLE_QUANT_ROWS(scheme),
     { WOQ_OPT_INT, 0, "group-dim", "D", &scheme.group_dim, false,
       "groups run along the inputs (1) or along the outputs (0)", .lo = 0, .hi = 1 },
     { WOQ_OPT_INT, 0, "group-rows", "N", &scheme.group_rows, false,

@@ -43,6 +43,7 @@ static const struct woq_format rows[] = {
 
 static struct woq_levels levels[N_FORMATS];
 static float e8m0[256], e4m3[256];
+static struct woq_levels dynamic;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static bool in_list(const char *word, const char *list)
@@ -142,12 +143,45 @@ static void build_levels(struct woq_levels *l, const struct woq_format *f)
         l->cut[i] = i + 1 < l->n ? cut_behind(l, f, i) : INFINITY;
 }
 
+static void add_dynamic(float x)
+{
+    unsigned at = dynamic.n++;
+
+    for (; at > 0 && x < dynamic.value[at - 1]; at--)
+        dynamic.value[at] = dynamic.value[at - 1];
+    dynamic.value[at] = x;
+}
+
+/* For each power of ten, 2^e intervals between 0.1 and 1 by their middles; 0 and 1
+ * (formats.md 4.f).
+ */
+static void build_dynamic(void)
+{
+    static const struct woq_format list = { .values = nf4 }; /* ties as a list of values has them */
+
+    for (int e = 0; e < 7; e++)
+        for (int i = 0; i < 1 << e; i++) {
+            const float lo = (float)(0.1 + 0.9 * i / (1 << e));
+            const float hi = (float)(0.1 + 0.9 * (i + 1) / (1 << e));
+            const float x = (float)(pow(10, e - 6) * (double)((lo + hi) / 2));
+            add_dynamic(x);
+            add_dynamic(-x);
+        }
+    add_dynamic(0);
+    add_dynamic(1);
+    for (unsigned i = 0; i < 256; i++) {
+        dynamic.code[i] = (float)i;
+        dynamic.cut[i] = i < 255 ? cut_behind(&dynamic, &list, i) : INFINITY;
+    }
+}
+
 static void build(void)
 {
     for (size_t i = 1; i < N_FORMATS; i++)
         build_levels(&levels[i], &rows[i]);
     for (unsigned i = 0; i < 256; i++)
         e8m0[i] = i < 255 ? ldexpf(1, (int)i - 127) : NAN;
+    build_dynamic();
     woq_format_lut(e4m3, woq_format_find("fp8_e4m3", 8));
 }
 
@@ -180,6 +214,18 @@ const float *woq_e4m3_lut(void)
 {
     pthread_once(&once, build);
     return e4m3;
+}
+
+const float *woq_dynamic_lut(void)
+{
+    pthread_once(&once, build);
+    return dynamic.value;
+}
+
+uint8_t woq_dynamic_code(float x)
+{
+    pthread_once(&once, build);
+    return (uint8_t)woq_level_of(&dynamic, x);
 }
 
 uint8_t woq_e8m0_code(float x)

@@ -28,8 +28,8 @@ void woq_gptq_opts_init(struct woq_gptq_opts *o)
 
 /* What one tile works on. */
 struct tile {
-    float *w;      /* [ROWS][n] permuted, with feedback */
-    float *e;      /* [ROWS][block] */
+    float *w;      /* [rows][n] permuted, with feedback */
+    float *e;      /* [rows][block] */
     float *column; /* [n] scratch: one group of one row */
 };
 
@@ -140,6 +140,21 @@ static size_t group_of(const struct woq_gptq_run *r, size_t c)
     return (woq_gptq_groups_move(r) ? c : r->f->perm[c]) / r->group;
 }
 
+/* Double quantization of the tile's scales of one group (algorithms.md 3.8). */
+static void double_quant(const struct woq_gptq_run *r, size_t row0, size_t rows, size_t g)
+{
+    const struct woq_double_quant *d = &r->o->scheme.dq;
+    const size_t at = row0 * r->n_groups + g, run = row0 / r->tile_rows * r->n_groups + g;
+    float zero;
+
+    if (!d->on)
+        return;
+    r->out->scale_scale[run] = woq_nested_run(r->scale + at, r->out->scale_codes + at, rows,
+                                              r->n_groups, d->bits, !d->sym, 0, &zero);
+    if (r->out->scale_zero)
+        r->out->scale_zero[run] = zero;
+}
+
 /* Ranges of all groups of a row from the weights as they came (static_groups). */
 static void static_params(const struct woq_gptq_run *r, struct tile *t, size_t row, size_t i)
 {
@@ -167,6 +182,7 @@ static void group_params(const struct woq_gptq_run *r, const struct tile *t, siz
         find_params(r, t->w + i * r->n + c, r->weight + c, c1 - c,
                     r->scale + (row0 + i) * r->n_groups + g,
                     r->zero + (row0 + i) * r->n_groups + g);
+    double_quant(r, row0, rows, g);
 }
 
 /* Column c of every row of the tile: its code, and what its error does to the NEAR columns from s0
@@ -230,12 +246,13 @@ static void columns(const struct woq_gptq_run *r, struct tile *t, float *w1, siz
 static void one_tile(void *ctx, size_t item, int thread)
 {
     struct woq_gptq_run *r = ctx;
-    const size_t row0 = item * ROWS, rows = r->n_rows - row0 < ROWS ? r->n_rows - row0 : ROWS;
+    const size_t most = r->tile_rows, row0 = item * most;
+    const size_t rows = r->n_rows - row0 < most ? r->n_rows - row0 : most;
     const size_t width = r->o->block_size;
     const bool whole_row = r->o->scheme.group_size == -1 || r->group >= r->n;
-    float *memory = calloc(ROWS * (r->n + 2 * width + NEAR) + 2 * r->n, sizeof *memory);
-    struct tile t = { memory, memory + ROWS * r->n, memory + ROWS * (r->n + 2 * width + NEAR) };
-    float *w1 = memory + ROWS * (r->n + width);
+    float *memory = calloc(rows * (r->n + 2 * width + NEAR) + 2 * r->n, sizeof *memory);
+    struct tile t = { memory, memory + rows * r->n, memory + rows * (r->n + 2 * width + NEAR) };
+    float *w1 = memory + rows * (r->n + width);
 
     (void)thread;
     if (!memory) {
@@ -253,6 +270,8 @@ static void one_tile(void *ctx, size_t item, int thread)
         if (r->o->static_groups)
             static_params(r, &t, row0 + i, i);
     }
+    for (size_t g = 0; g < r->n_groups && (whole_row || r->o->static_groups); g++)
+        double_quant(r, row0, rows, g);
     columns(r, &t, w1, row0, rows);
     free(memory);
 }
@@ -299,14 +318,25 @@ static void *side_tables(struct woq_gptq_run *r, struct woq_error *err)
     return memory;
 }
 
-int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const float *w,
-             size_t n_rows, const struct woq_factor *f, const struct woq_gptq_opts *o,
+/* Tiles of a few rows; of all rows whose scales share a step in double quantization. */
+static size_t tile_rows(const struct woq_scheme *s, size_t n_rows)
+{
+    const size_t rows = !s->dq.on ? ROWS : s->dq.group_size < 1 ? n_rows : (size_t)s->dq.group_size;
+
+    return rows < n_rows ? rows : n_rows ? n_rows : 1;
+}
+
+int woq_gptq(const struct woq_qarrays *out, const float *w, size_t n_rows,
+             const struct woq_factor *f, const struct woq_gptq_opts *o,
              struct woq_gptq_report *report, struct woq_error *err)
 {
     float lut[256];
-    struct woq_gptq_run r = { .codes = codes,
-                              .scale = scale,
-                              .zero = zero,
+    int32_t *g_idx = out->g_idx;
+    struct woq_gptq_run r = { .out = out,
+                              .codes = out->codes,
+                              .scale = out->scale,
+                              .zero = out->zero,
+                              .tile_rows = tile_rows(&o->scheme, n_rows),
                               .w = w,
                               .n_rows = n_rows,
                               .n = f->n,
@@ -327,7 +357,7 @@ int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const fl
     memory = side_tables(&r, err);
     if (!memory)
         return WOQ_ENOMEM;
-    woq_parallel((n_rows + ROWS - 1) / ROWS, one_tile, &r);
+    woq_parallel((n_rows + r.tile_rows - 1) / r.tile_rows, one_tile, &r);
     if (g_idx)
         for (size_t c = 0; c < f->n; c++)
             g_idx[f->perm[c]] = (int32_t)group_of(&r, c);
@@ -336,8 +366,8 @@ int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const fl
         report->loss += r.loss[i];
     free(memory);
     if (atomic_load(&r.failed))
-        return woq_fail_nomem(err, ROWS * f->n * sizeof(float));
-    if (!woq_kernels()->all_finite_f32(scale, n_rows * r.n_groups))
+        return woq_fail_nomem(err, r.tile_rows * f->n * sizeof(float));
+    if (!woq_kernels()->all_finite_f32(out->scale, n_rows * r.n_groups))
         return woq_fail(err, WOQ_EDATA, r.grid.f16 ? "take --scale-dtype f32" : NULL,
                         "a scale does not fit in %s: the weights of its group are too large",
                         o->scheme.scale_dtype);

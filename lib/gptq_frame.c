@@ -107,14 +107,15 @@ static int quantize(struct woq_frame *out, const struct woq_frame *weight, const
     int rc = woq_scheme_check(s, err);
 
     if (rc == WOQ_OK)
-        rc = woq_qten_begin(out, weight, s, &a, err);
+        rc = woq_qten_begin(out, weight, s, true, &a, err);
 
     if (rc == WOQ_OK && o->order == WOQ_ORDER_ACT && !o->static_groups && n_groups > 1)
         rc = woq_frame_alloc(out, "g_idx", WOQ_I32, 1, &cols, &g_idx, err);
+    a.g_idx = g_idx;
     if (rc == WOQ_OK && !a.zero && !(a.zero = spare = malloc(n_rows * n_groups * sizeof *a.zero)))
         rc = woq_fail_nomem(err, n_rows * n_groups * sizeof *a.zero);
     if (rc == WOQ_OK)
-        rc = woq_gptq(a.codes, a.scale, a.zero, g_idx, data, n_rows, f, o, report, err);
+        rc = woq_gptq(&a, data, n_rows, f, o, report, err);
     if (rc == WOQ_OK)
         woq_qten_finish(&a, s, data, n_rows * n);
     free(spare);

@@ -8,8 +8,10 @@
 
 /* One weight matrix in hand. */
 struct woq_gptq_run {
+    const struct woq_qarrays *out;
     uint8_t *codes;      /* [n_rows][n] in the original column order */
     float *scale, *zero; /* [n_rows][n_groups] */
+    size_t tile_rows;    /* rows that go through the columns together */
     const float *w;      /* [n_rows][n] */
     size_t n_rows, n, group, n_groups;
     struct woq_grid grid;

@@ -126,6 +126,8 @@ static void fit_scale(const struct woq_gptq_run *r, struct tile *t, size_t i, si
     float *scale = scale_of(r, t, i, g), better;
     double num, den, step;
 
+    if (r->o->scheme.dq.on) /* a step that others share */
+        return;
     along(c, t->v + i * r->n + c0, y, width, &num, &den);
     if (!(den > 0))
         return;

@@ -121,3 +121,92 @@ void woq_nested_decode(float *dst, const struct woq_nested *n)
             dst[i] = (n->scale ? x * n->scale[s] : x) / n->div + n->offset;
         }
 }
+
+/* The code itself, or the nearest whose value has the sign of x: a scale may not vanish. */
+static int keep_sign(const float *table, int code, int top, float step, float offset, float x)
+{
+    while (x != 0.0f && x * (table[code] * step + offset) <= 0.0f &&
+           (x > 0.0f ? code < top : code > 0))
+        code += x > 0.0f ? 1 : -1;
+    return code;
+}
+
+static float range_step(const float *value, size_t n, size_t stride, int bits, bool affine,
+                        float offset, float *zero)
+{
+    const float top = (float)((1 << bits) - 1), mid = (float)(1 << bits >> 1);
+    float lo = 0, hi = 0, step;
+
+    for (size_t i = 0; i < n; i++) {
+        const float x = value[i * stride] - offset;
+        lo = x < lo ? x : lo;
+        hi = x > hi ? x : hi;
+    }
+    step = affine ? (hi - lo) / top : fmaxf(-lo, hi) / (bits == 1 ? 1 : mid - 1);
+    step = step > 0.0f ? step : 1.0f;
+    *zero = affine ? rintf(-lo / step) : bits == 1 ? 0.0f : mid;
+    return step;
+}
+
+float woq_nested_run(float *value, uint8_t *codes, size_t n, size_t stride, int bits, bool affine,
+                     float offset, float *zero)
+{
+    const float step = range_step(value, n, stride, bits, affine, offset, zero);
+    const int top = (1 << bits) - 1;
+    float table[256];
+
+    for (int i = 0; i <= top; i++)
+        table[i] = (float)i - *zero;
+    for (size_t i = 0; i < n; i++) {
+        float *x = &value[i * stride];
+        const float near = rintf((*x - offset) / step) + *zero;
+        int code = near < 0.0f ? 0 : near > (float)top ? top : (int)near;
+
+        code = keep_sign(table, code, top, step, offset, *x);
+        codes[i * stride] = (uint8_t)code;
+        *x = table[code] * step + offset;
+    }
+    return step;
+}
+
+static float dynamic_run(float *value, uint8_t *codes, size_t n, float offset)
+{
+    const float *lut = woq_dynamic_lut();
+    float most = 0;
+
+    for (size_t i = 0; i < n; i++)
+        most = fmaxf(most, fabsf(value[i] - offset));
+    for (size_t i = 0; i < n; i++) {
+        const float x = most > 0.0f ? (value[i] - offset) / most : 0.0f;
+        const int code = keep_sign(lut, woq_dynamic_code(x), 255, most, offset, value[i]);
+
+        codes[i] = (uint8_t)code;
+        value[i] = lut[code] * most + offset;
+    }
+    return most;
+}
+
+void woq_qten_double_quant(const struct woq_qarrays *a, const struct woq_scheme *s)
+{
+    const struct woq_double_quant *d = &s->dq;
+    const size_t n = a->n_scales;
+    const size_t group =
+        d->group_size < 1 || (uint64_t)d->group_size > n ? n : (size_t)d->group_size;
+    double sum = 0;
+    float offset = 0, zero = 0;
+
+    for (size_t i = 0; i < n && !d->sym; i++)
+        sum += (double)a->scale[i];
+    if (a->scale_offset)
+        *a->scale_offset = offset = (float)(sum / (double)n);
+    for (size_t at = 0, run = 0; at < n; at += group, run++) {
+        const size_t len = n - at < group ? n - at : group;
+
+        a->scale_scale[run] = a->scale_lut
+                                  ? dynamic_run(a->scale + at, a->scale_codes + at, len, offset)
+                                  : woq_nested_run(a->scale + at, a->scale_codes + at, len, 1,
+                                                   d->bits, false, offset, &zero);
+        if (a->scale_zero)
+            a->scale_zero[run] = zero;
+    }
+}

@@ -45,8 +45,42 @@ static int add_format(struct woq_frame *out, const struct woq_format *f, const u
     return WOQ_OK;
 }
 
+/* Scales that are quantized by the scheme: how many share a step, and what else they decode with.
+ */
+static int add_double_quant(struct woq_frame *out, const struct woq_scheme *s, bool by_column,
+                            const uint64_t *groups, struct woq_qarrays *a, struct woq_error *err)
+{
+    const bool table = strcmp(s->dq.dtype, "dynamic") == 0;
+    const uint64_t all = by_column ? groups[0] : groups[0] * groups[1];
+    const uint64_t size =
+        s->dq.group_size < 1 || (uint64_t)s->dq.group_size > all ? all : (uint64_t)s->dq.group_size;
+    const uint64_t shape[2] = { (all + size - 1) / size, groups[1] };
+    const unsigned dims = by_column ? 2 : 1;
+    void *codes = NULL, *lut = NULL, *step = NULL, *zero = NULL, *offset = NULL;
+    int rc;
+
+    if (by_column && table)
+        return woq_fail(err, WOQ_EUSAGE, "use woq-rtn",
+                        "the dynamic map of double quantization is for rounding to nearest");
+    if ((rc = woq_frame_alloc(out, "scale_codes", WOQ_U8, 2, groups, &codes, err)) ||
+        (table && (rc = add_table(out, "scale_lut", 256, &lut, err))) ||
+        (rc = woq_frame_alloc(out, "scale_scale", WOQ_F32, dims, shape, &step, err)) ||
+        (((by_column && !s->dq.sym) || s->dq.bits == 1) &&
+         (rc = woq_frame_alloc(out, "scale_zero", WOQ_F32, dims, shape, &zero, err))) ||
+        (!by_column && !s->dq.sym && (rc = add_table(out, "scale_offset", 1, &offset, err))))
+        return rc;
+    if (table)
+        memcpy(lut, woq_dynamic_lut(), 256 * sizeof(float));
+    a->scale_codes = codes;
+    a->scale_lut = lut;
+    a->scale_scale = step;
+    a->scale_zero = zero;
+    a->scale_offset = offset;
+    return WOQ_OK;
+}
+
 int woq_qten_begin(struct woq_frame *out, const struct woq_frame *like, const struct woq_scheme *s,
-                   struct woq_qarrays *a, struct woq_error *err)
+                   bool by_column, struct woq_qarrays *a, struct woq_error *err)
 {
     const struct woq_format *f = woq_format_find(s->dtype, s->bits);
     struct woq_tensor t;
@@ -76,7 +110,8 @@ int woq_qten_begin(struct woq_frame *out, const struct woq_frame *like, const st
     a->scale = sc;
     a->zero = z;
     a->n_scales = (size_t)(groups[0] * groups[1]);
-    return f && f->bits ? add_format(out, f, groups, a, err) : WOQ_OK;
+    rc = f && f->bits ? add_format(out, f, groups, a, err) : WOQ_OK;
+    return rc == WOQ_OK && s->dq.on ? add_double_quant(out, s, by_column, groups, a, err) : rc;
 }
 
 void woq_qten_finish(const struct woq_qarrays *a, const struct woq_scheme *s, const float *w,
@@ -84,7 +119,7 @@ void woq_qten_finish(const struct woq_qarrays *a, const struct woq_scheme *s, co
 {
     struct woq_grid g;
 
-    if (!a->scale_codes)
+    if (!a->scale_codes || s->dq.on)
         return;
     woq_grid_init(&g, s, w, n);
     if (a->scale_div)

@@ -30,11 +30,11 @@ struct job {
     size_t n_rows, n_cols, group, n_groups; /* groups along the grouped dimension */
     size_t item_rows, n_bands; /* rows per item; group_dim 0: items of CHUNK columns per group */
     float quantile;
-    bool per_group;   /* search for each group; else `quantile` for all */
-    bool given;       /* scale and zero are there, only codes are wanted */
-    float *min, *max; /* [n_rows][n_groups] where rows share their scales */
-    double *loss;     /* [items][N_RATIOS] during a clip search, or NULL */
-    float *columns;   /* [threads][TILE][group], group_dim 0 with a search */
+    const char *search; /* per group (mse), per layer (clip), or none: `quantile` for all */
+    bool given;         /* scale and zero are there, only codes are wanted */
+    float *min, *max;   /* [n_rows][n_groups] where rows share their scales */
+    double *loss;       /* [items][N_RATIOS] during a clip search, or NULL */
+    float *columns;     /* [threads][TILE][group], group_dim 0 with a search */
     atomic_bool bad_weight, bad_scale;
 };
 
@@ -100,7 +100,7 @@ static void do_row_chunk(struct job *j, size_t row, size_t g0, double *loss)
 
     if (!j->given && !j->k->minmax_groups_f32(min, max, w, n_cols, j->group))
         atomic_store(&j->bad_weight, true);
-    if (loss || j->per_group) {
+    if (loss || strcmp(j->search, "mse") == 0) {
         search_groups(j, w, j->importance ? j->importance + col : NULL, n_cols, j->group, min, max,
                       NULL, loss, scale, zero);
         if (loss)
@@ -225,10 +225,10 @@ static void do_band(void *ctx, size_t item, int thread)
         finite &= j->k->minmax_cols_f32(min, max, b.w + r * j->n_cols, b.n_cols) != 0;
     if (!finite)
         atomic_store(&j->bad_weight, true);
-    if (loss || j->per_group)
+    if (loss || strcmp(j->search, "mse") == 0)
         search_band(j, &b, min, max, loss, scale, zero,
                     j->columns + (size_t)thread * TILE * j->group);
-    else
+    else if (!j->given)
         woq_group_params(scale, zero, min, max, b.n_cols, j->quantile, j->g);
     if (loss)
         return;
@@ -305,7 +305,7 @@ static int search_clip(struct job *j, size_t n_items, void (*fn)(void *, size_t,
 static int run(struct job *j, size_t n_items, void (*fn)(void *, size_t, int),
                struct woq_error *err)
 {
-    if (strcmp(j->s->search, "clip") == 0 && n_items) {
+    if (strcmp(j->search, "clip") == 0 && n_items) {
         const int rc = search_clip(j, n_items, fn, err);
         if (rc)
             return rc;
@@ -326,7 +326,7 @@ static int run_rows(struct job *j, struct woq_error *err)
 
     j->item_rows = j->n_cols >= ITEM_ELEMS ? 1 : ITEM_ELEMS / j->n_cols;
     n_items = j->n_rows / j->item_rows + (j->n_rows % j->item_rows != 0);
-    if (j->s->group_rows != 1 && (rc = share_rows(j, n_items, err)))
+    if (j->s->group_rows != 1 && !j->given && (rc = share_rows(j, n_items, err)))
         return rc;
     return run(j, n_items, do_rows, err);
 }
@@ -337,7 +337,7 @@ static int run_bands(struct job *j, struct woq_error *err)
     int rc;
 
     j->n_bands = (j->n_cols + CHUNK - 1) / CHUNK;
-    if (strcmp(j->s->search, "none") != 0) {
+    if (strcmp(j->search, "none") != 0) {
         if (!woq_mul_size(j->group, (size_t)woq_threads() * TILE * sizeof(float), &bytes))
             return woq_fail_nomem(err, SIZE_MAX);
         j->columns = woq_alloc(bytes, err);
@@ -349,8 +349,9 @@ static int run_bands(struct job *j, struct woq_error *err)
     return rc;
 }
 
-int woq_rtn(uint8_t *codes, float *scale, float *zero, const float *w, size_t n_rows, size_t n_cols,
-            const struct woq_scheme *s, const float *importance, struct woq_error *err)
+static int quantize(uint8_t *codes, float *scale, float *zero, const float *w, size_t n_rows,
+                    size_t n_cols, const struct woq_scheme *s, const float *importance, bool given,
+                    struct woq_error *err)
 {
     const size_t along = s->group_dim ? n_cols : n_rows;
     struct woq_grid g;
@@ -368,10 +369,10 @@ int woq_rtn(uint8_t *codes, float *scale, float *zero, const float *w, size_t n_
         .group = woq_scheme_group_elems(s, along),
         .n_groups = woq_scheme_groups(s, along),
         .quantile = 1.0f,
-        .per_group = strcmp(s->search, "mse") == 0,
+        .search = given ? "none" : s->search,
+        .given = given,
     };
-
-    int rc = woq_scheme_check(s, err);
+    const int rc = woq_scheme_check(s, err);
 
     if (rc)
         return rc;
@@ -383,6 +384,18 @@ int woq_rtn(uint8_t *codes, float *scale, float *zero, const float *w, size_t n_
     return s->group_dim ? run_rows(&j, err) : run_bands(&j, err);
 }
 
+int woq_rtn(uint8_t *codes, float *scale, float *zero, const float *w, size_t n_rows, size_t n_cols,
+            const struct woq_scheme *s, const float *importance, struct woq_error *err)
+{
+    return quantize(codes, scale, zero, w, n_rows, n_cols, s, importance, false, err);
+}
+
+int woq_rtn_codes(uint8_t *codes, float *scale, float *zero, const float *w, size_t n_rows,
+                  size_t n_cols, const struct woq_scheme *s, struct woq_error *err)
+{
+    return quantize(codes, scale, zero, w, n_rows, n_cols, s, NULL, true, err);
+}
+
 int woq_rtn_frame(struct woq_frame *out, const struct woq_frame *weight, const struct woq_scheme *s,
                   const float *importance, struct woq_buf *buf, struct woq_error *err)
 {
@@ -391,11 +404,16 @@ int woq_rtn_frame(struct woq_frame *out, const struct woq_frame *weight, const s
     const float *data;
     int rc = woq_scheme_check(s, err);
 
-    if (rc || (rc = woq_qten_begin(out, weight, s, &a, err)) ||
+    if (rc || (rc = woq_qten_begin(out, weight, s, false, &a, err)) ||
         (rc = woq_frame_f32(weight, &t, &data, buf, err)))
         return rc;
     rc = woq_rtn(a.codes, a.scale, a.zero, data, t.n_rows, t.n_cols, s, importance, err);
-    if (rc == WOQ_OK)
-        woq_qten_finish(&a, s, data, t.n_elem);
-    return rc;
+    if (rc)
+        return rc;
+    if (s->dq.on)
+        woq_qten_double_quant(&a, s);
+    if (s->dq.on && !s->dq.keep_codes)
+        return woq_rtn_codes(a.codes, a.scale, a.zero, data, t.n_rows, t.n_cols, s, err);
+    woq_qten_finish(&a, s, data, t.n_elem);
+    return WOQ_OK;
 }

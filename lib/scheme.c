@@ -20,7 +20,8 @@ enum field {
     SEARCH = 64,
     SCALE_DTYPE = 128,
     GROUP_ROWS = 256,
-    ALL = 511
+    DOUBLE_QUANT = 512,
+    ALL = 1023
 };
 
 void woq_scheme_init(struct woq_scheme *s)
@@ -34,6 +35,7 @@ void woq_scheme_init(struct woq_scheme *s)
         .dtype = "int",
         .search = "none",
         .scale_dtype = "f32",
+        .dq = { .bits = 8, .group_size = 256, .dtype = "int" },
     };
 
     *s = init;
@@ -265,6 +267,34 @@ static int set_preset(struct woq_scheme *s, const char *key, const struct woq_js
                "NVFP4, FPW8A16, FP8_BLOCK)");
 }
 
+/* Our names; INC's begin with use_double_quant and double_quant_use_sym. One field for all of them:
+ * a rule that names one replaces the rest by what it had. */
+static int set_double_quant(struct woq_scheme *s, const char *key, const struct woq_json *v,
+                            struct woq_error *err)
+{
+    struct woq_double_quant *d = &s->dq;
+    long n = 0;
+    int rc = WOQ_OK;
+
+    if (in_list(key, "double_quant use_double_quant")) {
+        rc = set_bool(&d->on, key, v, err);
+    } else if (in_list(key, "double_quant_bits")) {
+        rc = set_int(&n, key, v, 1, 8, "1..8", err);
+        d->bits = (int)n;
+    } else if (in_list(key, "double_quant_group_size")) {
+        rc = set_size(&d->group_size, key, v, err);
+    } else if (in_list(key, "double_quant_sym double_quant_use_sym")) {
+        rc = set_bool(&d->sym, key, v, err);
+    } else if (in_list(key, "double_quant_keep_codes")) {
+        rc = set_bool(&d->keep_codes, key, v, err);
+    } else if (in_list(key, "double_quant_dtype")) {
+        rc = set_word(d->dtype, key, v, "int dynamic", err);
+    } else {
+        return WOQ_OK;
+    }
+    return rc ? rc : DOUBLE_QUANT;
+}
+
 /* Sets what one member says. Returns the fields that changed, or an error. */
 static int set_member(struct woq_scheme *s, const char *key, const struct woq_json *v,
                       struct woq_error *err)
@@ -301,9 +331,13 @@ static int set_member(struct woq_scheme *s, const char *key, const struct woq_js
         rc = set_word(s->scale_dtype, key, v, "f32 f16", err);
         return rc ? rc : SCALE_DTYPE;
     }
+    rc = set_double_quant(s, key, v, err);
+    if (rc)
+        return rc;
     return woq_fail(
         err, WOQ_EUSAGE,
-        "keys: bits group_size group_dim group_rows sym full_range dtype search scale_dtype",
+        "keys: bits group_size group_dim group_rows sym full_range dtype search scale_dtype "
+        "double_quant double_quant_bits double_quant_group_size ...",
         "unknown key '%s' in a quantization scheme", key);
 }
 
@@ -365,6 +399,14 @@ static void put(struct woq_json *o, const struct woq_scheme *s, int fields)
         woq_json_set_bool(o, "full_range", s->full_range);
     if (fields & DTYPE)
         woq_json_set_str(o, "dtype", s->dtype);
+    if (fields & DOUBLE_QUANT && (fields != ALL || s->dq.on)) {
+        woq_json_set_bool(o, "double_quant", s->dq.on);
+        woq_json_set_num(o, "double_quant_bits", s->dq.bits);
+        woq_json_set_num(o, "double_quant_group_size", (double)s->dq.group_size);
+        woq_json_set_bool(o, "double_quant_sym", s->dq.sym);
+        woq_json_set_str(o, "double_quant_dtype", s->dq.dtype);
+        woq_json_set_bool(o, "double_quant_keep_codes", s->dq.keep_codes);
+    }
     if (fields & SEARCH)
         woq_json_set_str(o, "search", s->search);
     if (fields & SCALE_DTYPE)
@@ -466,6 +508,27 @@ static int check_groups(const struct woq_scheme *s, struct woq_error *err)
     return WOQ_OK;
 }
 
+static int check_double_quant(const struct woq_scheme *s, const struct woq_format *f,
+                              struct woq_error *err)
+{
+    const char *what = NULL;
+
+    if (!s->dq.on)
+        return WOQ_OK;
+    if (f && f->scale != WOQ_SCALE_FREE)
+        what = "a dtype whose scales are one byte already";
+    else if (s->group_rows != 1)
+        what = "group_rows 1 only";
+    else if (strcmp(s->scale_dtype, "f32") != 0)
+        what = "scale_dtype f32 only";
+    else if (strcmp(s->dq.dtype, "dynamic") == 0 && (s->dq.bits != 8 || s->dq.sym))
+        what = "8 bits and asym where its dtype is dynamic";
+    if (what)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "double quantization: %s%s",
+                        f && f->scale != WOQ_SCALE_FREE ? "not for " : "for ", what);
+    return WOQ_OK;
+}
+
 int woq_scheme_check(const struct woq_scheme *s, struct woq_error *err)
 {
     const struct woq_format *f;
@@ -478,6 +541,8 @@ int woq_scheme_check(const struct woq_scheme *s, struct woq_error *err)
     if ((rc = check_groups(s, err)))
         return rc;
     f = woq_format_find(s->dtype, s->bits);
+    if ((rc = check_double_quant(s, f, err)))
+        return rc;
     if (f && f->bits)
         return check_format(s, f, err);
     if (s->full_range && !s->sym)

@@ -17,6 +17,12 @@ static void put(struct woq_json *quant, const struct woq_scheme_opts *o)
         woq_json_set_bool(quant, "full_range", true);
     woq_json_set_str(quant, "scale_dtype", o->scale_dtype);
     woq_json_set_str(quant, "dtype", o->dtype);
+    woq_json_set_bool(quant, "double_quant", o->dq.on);
+    woq_json_set_num(quant, "double_quant_bits", (double)o->dq.bits);
+    woq_json_set_num(quant, "double_quant_group_size", (double)o->dq.group_size);
+    woq_json_set_bool(quant, "double_quant_sym", o->dq.sym);
+    woq_json_set_bool(quant, "double_quant_keep_codes", o->dq.keep_codes);
+    woq_json_set_str(quant, "double_quant_dtype", o->dq.dtype);
 }
 
 int woq_scheme_opts_apply(struct woq_scheme *s, const struct woq_scheme_opts *o,
@@ -32,6 +38,11 @@ int woq_scheme_opts_apply(struct woq_scheme *s, const struct woq_scheme_opts *o,
         return woq_fail(err, WOQ_EUSAGE, NULL, "--group-size 0: want -1 or 1 and more");
     if (o->group_rows == 0)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--group-rows 0: want -1 or 1 and more");
+    if (o->dq.given && !o->dq.on)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "a --double-quant-... wants --double-quant");
+    if (o->dq.group_size == 0)
+        return woq_fail(err, WOQ_EUSAGE, NULL,
+                        "--double-quant-group-size 0: want -1 or 1 and more");
     if (o->bits_given && f && f->bits && f->bits != o->bits)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--bits %ld: %s has %d", o->bits, f->name, f->bits);
     if (!(quant = woq_json_object()))

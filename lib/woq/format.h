@@ -60,6 +60,11 @@ static inline unsigned woq_level_of(const struct woq_levels *l, float x)
 /* The codebooks of scales, [256]: bytes of E8M0 and of e4m3. */
 const float *woq_e8m0_lut(void);
 const float *woq_e4m3_lut(void);
+/* The map of bitsandbytes for values of -1 to 1, ascending: finer toward 0, ten to the power of -6
+ * to 0 (Dettmers et al. 2022, arXiv:2110.02861, 2.1). */
+const float *woq_dynamic_lut(void);
+/* The index of the nearest value there, the lower one of two. */
+uint8_t woq_dynamic_code(float x);
 /* x > 0 as the byte of the nearest power of two, by ratio, within 2^-127 .. 2^127. */
 uint8_t woq_e8m0_code(float x);
 /* x >= 0 as the nearest e4m3 byte, ties to even, at most 448. */

@@ -37,11 +37,12 @@ struct woq_gptq_report {
     double seconds; /* for the note; 0 = not told */
 };
 
-/* w [rows][n] (unchanged) -> codes [rows][n] in the original column order, scale and zero
- * [rows][groups], g_idx [n] (needed, and not NULL, only for WOQ_ORDER_ACT without static_groups;
- * zero always written; report not NULL). */
-int woq_gptq(uint8_t *codes, float *scale, float *zero, int32_t *g_idx, const float *w,
-             size_t n_rows, const struct woq_factor *f, const struct woq_gptq_opts *o,
+/* w [rows][n] (unchanged) -> out: codes [rows][n] in the original column order, scale and zero
+ * [rows][groups] (zero always written), g_idx [n] (needed, and not NULL, only for WOQ_ORDER_ACT
+ * without static_groups), double quantization by column where the scheme has it. report not NULL.
+ */
+int woq_gptq(const struct woq_qarrays *out, const float *w, size_t n_rows,
+             const struct woq_factor *f, const struct woq_gptq_opts *o,
              struct woq_gptq_report *report, struct woq_error *err);
 
 /* target [n_rows][n] = w + alpha w D H^-1 with f->d and the damped, factored H: the real weights

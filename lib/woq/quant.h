@@ -18,8 +18,17 @@ struct woq_scheme {
     int group_dim;      /* 1 = groups along in, 0 = along out */
     int64_t group_rows; /* rows that share their scales; 1, or -1 = all (group_dim 1) */
     bool sym, full_range;
-    char dtype[16];       /* a name of format.h, or "float" = leave alone */
-    char search[16];      /* "none"; "clip" one ratio per layer (1.6); "mse" best ratio per group */
+    char dtype[16];  /* a name of format.h, or "float" = leave alone */
+    char search[16]; /* "none"; "clip" one ratio per layer (1.6); "mse" best ratio per group */
+    /* Scales are quantized themselves (algorithms.md 1.7), by `bits` in groups of `group_size`. */
+    struct woq_double_quant {
+        bool on;
+        int bits;           /* 1..8 */
+        int64_t group_size; /* -1 = all of the tensor (in GPTQ: of a column) */
+        bool sym;           /* else: what is left of the mean (in GPTQ: with a zero point) */
+        bool keep_codes;    /* codes are chosen by the exact scales, as INC and bitsandbytes do */
+        char dtype[16];     /* "int", or "dynamic": the map of bitsandbytes */
+    } dq;
     char scale_dtype[16]; /* "f32", or "f16" = round scales to f16 before codes are chosen */
 };
 void woq_scheme_init(struct woq_scheme *s); /* 4 bits, group 32, dim 1, sym, int, no search, f32 */
@@ -71,6 +80,11 @@ struct woq_nested {
 };
 /* All values, [n_rows][n_cols]. */
 void woq_nested_decode(float *dst, const struct woq_nested *n);
+/* Quantizes n values `stride` apart less `offset` in place, each keeping its sign; returns the
+ * step, and the zero point that is subtracted from codes. affine: integers from a range that holds
+ * 0 (1.4), else symmetric (1.3). */
+float woq_nested_run(float *value, uint8_t *codes, size_t n, size_t stride, int bits, bool affine,
+                     float offset, float *zero);
 
 /* A view of a QTEN frame; validated, so that decoding cannot run out of any array. */
 struct woq_qview {
@@ -121,6 +135,9 @@ void woq_group_params(float *scale, float *zero, const float *min, const float *
  * type, is WOQ_EDATA with the element. Rows in parallel; bit-identical over threads and ISA. */
 int woq_rtn(uint8_t *codes, float *scale, float *zero, const float *w, size_t n_rows, size_t n_cols,
             const struct woq_scheme *s, const float *importance, struct woq_error *err);
+/* Codes alone, by scales and zeros as they are. */
+int woq_rtn_codes(uint8_t *codes, float *scale, float *zero, const float *w, size_t n_rows,
+                  size_t n_cols, const struct woq_scheme *s, struct woq_error *err);
 /* The same from a TENS frame to its QTEN; buf holds the weight as f32 where it came in another
  * type. */
 int woq_rtn_frame(struct woq_frame *out, const struct woq_frame *weight, const struct woq_scheme *s,
@@ -132,13 +149,20 @@ struct woq_qarrays {
     float *scale, *zero;  /* zero NULL where the scheme has none */
     uint8_t *scale_codes; /* NULL where scales are plain */
     float *scale_div;     /* [1], NVFP4, or NULL */
+    /* Double quantization, or NULL: see struct woq_nested. */
+    float *scale_lut, *scale_scale, *scale_zero, *scale_offset;
     size_t n_scales;
+    int32_t *g_idx; /* [cols] where a quantizer permutes groups, else NULL */
 };
 /* Begins `out` as the QTEN for the TENS frame `like`: copies its meta (name, role, block, group
  * ...), sets "quant" to the scheme; allocates the arrays, sets what the format fixes (lut,
- * scale_lut). Pointers into `out` are returned; `like` may be released or put before `out`. */
+ * scale_lut). by_column: double quantization runs down the columns of scales (GPTQ). Pointers into
+ * `out` are returned; `like` may be released or put before `out`. */
 int woq_qten_begin(struct woq_frame *out, const struct woq_frame *like, const struct woq_scheme *s,
-                   struct woq_qarrays *a, struct woq_error *err);
+                   bool by_column, struct woq_qarrays *a, struct woq_error *err);
+/* Double quantization of all scales in place, groups across rows, for woq_qten_begin without
+ * by_column. */
+void woq_qten_double_quant(const struct woq_qarrays *a, const struct woq_scheme *s);
 /* Fills scale_codes and scale_div from the scales that `s` gave for w [n]. */
 void woq_qten_finish(const struct woq_qarrays *a, const struct woq_scheme *s, const float *w,
                      size_t n);

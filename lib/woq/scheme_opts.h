@@ -15,12 +15,21 @@ struct woq_scheme_opts {
     bool bits_given, group_given;
     bool sym, asym, full_range;
     const char *dtype, *scale_dtype;
+    struct {
+        bool on, sym, keep_codes, given; /* given: any of the others was */
+        long bits, group_size;
+        const char *dtype;
+    } dq;
 };
 
 #define WOQ_SCHEME_OPTS_INIT                                                                       \
     {                                                                                              \
         .bits = 4, .group_size = 32, .group_dim = 1, .group_rows = 1, .dtype = "int",              \
-        .scale_dtype = "f32"                                                                       \
+        .scale_dtype = "f32", .dq = {                                                              \
+            .bits = 8,                                                                             \
+            .group_size = 256,                                                                     \
+            .dtype = "int"                                                                         \
+        }                                                                                          \
     }
 
 /* clang-format off */
@@ -40,7 +49,23 @@ struct woq_scheme_opts {
       "symmetric: give the largest weight the code -2^(bits-1); scales may be negative" },         \
     { WOQ_OPT_ENUM, 0, "scale-dtype", "DTYPE", &(o).scale_dtype, false,                            \
       "f16: round scales before codes are chosen, as formats with f16 scales will store them",     \
-      "f32|f16" }
+      "f32|f16" },                                                                                 \
+    { WOQ_OPT_FLAG, 0, "double-quant", NULL, &(o).dq.on, false, "quantize the scales, too" },      \
+    { WOQ_OPT_INT, 0, "double-quant-bits", "N", &(o).dq.bits, false, "bits per scale",             \
+      .lo = 1, .hi = 8, .given = &(o).dq.given },                                                  \
+    { WOQ_OPT_INT, 0, "double-quant-group-size", "N", &(o).dq.group_size, false,                   \
+      "scales that share a scale of theirs; -1 = all", .lo = -1, .hi = 2147483648.0,               \
+      .given = &(o).dq.given },                                                                    \
+    { WOQ_OPT_FLAG, 0, "double-quant-sym", NULL, &(o).dq.sym, false,                               \
+      "scales by symmetric codes, their mean not taken out", .given = &(o).dq.given }
+/* Double quantization that follows the choice of codes. */
+#define WOQ_DOUBLE_QUANT_ROWS(o)                                                                   \
+    { WOQ_OPT_ENUM, 0, "double-quant-dtype", "TYPE", &(o).dq.dtype, false,                         \
+      "integers, or the 8-bit dynamic map of bitsandbytes", "int|dynamic",                         \
+      .given = &(o).dq.given },                                                                    \
+    { WOQ_OPT_FLAG, 0, "double-quant-keep-codes", NULL, &(o).dq.keep_codes, false,                 \
+      "choose codes by the exact scales, as other tools do; else by the quantized ones",           \
+      .given = &(o).dq.given }
 /* clang-format on */
 
 /* Sets what the options say in `s`, which has been initialised; checks the combination. */

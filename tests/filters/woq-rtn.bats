@@ -62,6 +62,22 @@ codes() { woq-cat --no-head "$1" | grep -c '/codes '; }
     run -0 rtn --asym -g 4 --group-rows 2
     [ "${lines[*]:1}" = "w/scale f32 0.6666667 0.6666667 w/zero f32 4 4" ]
 }
+@test "--double-quant: scales are codes with a step and a mean" {
+    run -0 rtn -g 4 --asym --double-quant --double-quant-bits 4
+    [ "${lines[1]}" = "w/scale f32 0.6666667 0.08333331" ]
+    [[ ${lines[*]} == *"w/scale_codes u8 15 1 "*"w/scale_offset f32 0.375"* ]]
+    run -0 rtn -g 2 --double-quant --double-quant-sym --double-quant-group-size 2
+    [[ ${lines[*]} == *"w/scale_codes u8 164 255 192 255 w/scale_scale f32 0.007874016 0.0011248594"* ]]
+    run -0 rtn -g 2 --dtype nf4 --double-quant --double-quant-dtype dynamic --double-quant-keep-codes
+    [[ ${lines[*]} == *"w/scale_lut f32 -0.99296874 "*"w/scale_offset "* ]]
+    run -0 woq-ls --json out.wts
+    [[ $output == *'"double_quant":true,"double_quant_bits":8,"double_quant_group_size":256,"double_quant_sym":false,"double_quant_dtype":"dynamic","double_quant_keep_codes":true'* ]]
+    for o in '--double-quant-bits 4' '--double-quant --dtype mxfp4' '--double-quant --scale-dtype f16' \
+        '--double-quant --double-quant-dtype dynamic --double-quant-sym' '--double-quant --double-quant-bits 9'; do
+        # shellcheck disable=SC2086
+        run -2 woq-rtn $o
+    done
+}
 @test "formats: what does not go together is said" {
     run -2 woq-rtn --dtype nf4 --bits 3
     [[ $output == *"--bits 3: nf4 has 4"* ]]
@@ -148,7 +164,8 @@ codes() { woq-cat --no-head "$1" | grep -c '/codes '; }
     woq-gen 'w{"role":"attn.q"}:f32[67,333]:rand=5' 'v{"role":"mlp.up"}:bf16[130,4100]:rand=6' >in.wts
     for o in '--asym' '-b 3 --search mse -g 50' '--search clip -b 2' '--group-dim 0 -g 9 --search mse' \
         '-b 8 --scale-dtype f16 --full-range -g -1' '--dtype nf4 --search mse -g 50' '--dtype nvfp4 --mse' \
-        '--dtype fp8_e5m2 --group-rows 10 -g 33' '--dtype mxfp8 --search clip' '--dtype fp4 --group-dim 0 -g 9'; do
+        '--dtype fp8_e5m2 --group-rows 10 -g 33' '--dtype mxfp8 --search clip' '--dtype fp4 --group-dim 0 -g 9' \
+        '--double-quant -g 9 --double-quant-group-size 100'; do
         # shellcheck disable=SC2086
         WOQ_ISA=ref WOQ_THREADS=1 woq-rtn $o in.wts >want.wts
         for isa in avx2 avx512 neon; do

@@ -91,10 +91,12 @@ static void quantize(const struct arrays *a, const struct woq_json *quant, const
     woq_frame_begin(&like, "TENS");
     (void)woq_frame_add(&like, "data", WOQ_F32, 2, a->codes, pool, &err);
     if (woq_scheme_from_json(&s, quant, &err) == WOQ_OK && woq_scheme_check(&s, &err) == WOQ_OK &&
-        !woq_scheme_is_float(&s) && woq_qten_begin(&out, &like, &s, &q, &err) == WOQ_OK &&
+        !woq_scheme_is_float(&s) && woq_qten_begin(&out, &like, &s, false, &q, &err) == WOQ_OK &&
         woq_rtn(q.codes, q.scale, q.zero, pool, (size_t)a->codes[0], (size_t)a->codes[1], &s, NULL,
                 &err) == WOQ_OK) {
         struct woq_qview view;
+        if (s.dq.on)
+            woq_qten_double_quant(&q, &s);
         woq_qten_finish(&q, &s, pool, (size_t)(a->codes[0] * a->codes[1]));
         if (woq_qview_init(&view, &out, &err) != WOQ_OK)
             abort(); /* what is written can be read */

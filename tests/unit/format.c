@@ -310,6 +310,132 @@ static void rows_share_scales(void **unused)
     }
 }
 
+/* --- double quantization: algorithms.md 11.6, the scales of W in 4 bits asym --- */
+static void quantize_frame(struct woq_frame *out, const char *json, float w[32])
+{
+    struct woq_frame like = { 0 };
+    struct woq_json *o = NULL;
+    struct woq_buf buf = { 0 };
+    struct woq_error err = { 0 };
+    struct woq_scheme s;
+    uint64_t shape[2] = { 4, 8 };
+
+    woq_scheme_init(&s);
+    assert_int_equal(woq_json_parse(&o, json, strlen(json), &err), WOQ_OK);
+    if (woq_scheme_from_json(&s, o, &err) != WOQ_OK)
+        fail_msg("%s", err.what);
+    woq_json_free(o);
+    sine(w);
+    woq_frame_begin(&like, "TENS");
+    assert_int_equal(woq_frame_add(&like, "data", WOQ_F32, 2, shape, w, &err), WOQ_OK);
+    if (woq_rtn_frame(out, &like, &s, NULL, &buf, &err) != WOQ_OK)
+        fail_msg("%s: %s", json, err.what);
+    woq_frame_release(&like);
+    woq_buf_release(&buf);
+}
+
+#define DQ "{\"group_size\":4,\"use_sym\":false,\"use_double_quant\":true,"
+static void double_quantization(void **unused)
+{
+    static const struct {
+        const char *json;
+        float offset, steps[2];
+        int codes[8], mid;
+        float scale[8];
+    } rows[] = {
+        { DQ "\"double_quant_keep_codes\":true}",
+          0.100349f,
+          { 4.358475e-4f },
+          { 14, -122, 74, 39, 36, 74, -127, 11 },
+          128,
+          { 0.106451f, 0.047175f, 0.132602f, 0.117347f, 0.116039f, 0.132602f, 0.044996f,
+            0.105143f } },
+        { DQ "\"double_quant_group_size\":4}",
+          0.100349f,
+          { 4.184580e-4f, 4.358475e-4f },
+          { 15, -127, 77, 40, 36, 74, -127, 11 },
+          128,
+          { 0.106626f, 0.047205f, 0.132570f, 0.117087f, 0.116039f, 0.132602f, 0.044996f,
+            0.105143f } },
+        { DQ "\"double_quant_bits\":6,\"double_quant_use_sym\":true,\"double_quant_group_size\":8}",
+          0,
+          { 4.283206e-3f },
+          { 25, 11, 31, 27, 27, 31, 11, 25 },
+          32,
+          { 0.107080f, 0.047115f, 0.132779f, 0.115647f, 0.115647f, 0.132779f, 0.047115f,
+            0.107080f } },
+    };
+    float w[32], decoded[8];
+    struct woq_error err = { 0 };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct woq_frame out = { 0 };
+        struct woq_qview q;
+        quantize_frame(&out, rows[i].json, w);
+        assert_int_equal(woq_qview_init(&q, &out, &err), WOQ_OK);
+        assert_true(fabsf(q.scale_codes.offset - rows[i].offset) < 1e-6f);
+        for (size_t g = 0; g < 2 && rows[i].steps[g] > 0; g++)
+            assert_true(fabsf(q.scale_codes.scale[g] / rows[i].steps[g] - 1) < 1e-5f);
+        for (size_t g = 0; g < 8; g++) {
+            if (q.scale_codes.codes[g] - rows[i].mid != rows[i].codes[g])
+                fail_msg("case %zu: code %zu is %d", i, g, q.scale_codes.codes[g]);
+            assert_true(fabsf(q.scale[g] - rows[i].scale[g]) < 1e-6f);
+        }
+        woq_nested_decode(decoded, &q.scale_codes);
+        assert_memory_equal(decoded, q.scale, sizeof decoded);
+        for (size_t c = 0; c < 32; c++) /* codes fit the scales that are stored */
+            if (i > 0) {
+                const float x = rintf(w[c] / q.scale[c / 4]) + q.zero[c / 4];
+                assert_true((float)q.codes[c] == (x < 0 ? 0 : x > 15 ? 15 : x));
+            }
+        woq_frame_release(&out);
+    }
+}
+
+/* The map of bitsandbytes: values that its create_dynamic_map gives, and what a run decodes to. */
+static void dynamic_map(void **unused)
+{
+    const float *map = woq_dynamic_lut();
+    float w[32], decoded[8];
+    struct woq_frame out = { 0 };
+    struct woq_error err = { 0 };
+    struct woq_qview q;
+
+    (void)unused;
+    assert_true(map[0] == -0.99296875f && map[127] == 0 && map[255] == 1);
+    assert_true(fabsf(map[128] / 5.5e-7f - 1) < 1e-6f && map[126] == -map[128]);
+    for (unsigned i = 0; i < 256; i++) {
+        assert_true(i == 0 || map[i] > map[i - 1]);
+        assert_int_equal(woq_dynamic_code(map[i]), i);
+    }
+    quantize_frame(&out,
+                   "{\"dtype\":\"nf4\",\"group_size\":4,\"double_quant\":true,"
+                   "\"double_quant_dtype\":\"dynamic\"}",
+                   w);
+    assert_int_equal(woq_qview_init(&q, &out, &err), WOQ_OK);
+    assert_memory_equal(q.scale_codes.lut, map, 256 * sizeof *map);
+    woq_nested_decode(decoded, &q.scale_codes);
+    assert_memory_equal(decoded, q.scale, sizeof decoded);
+    assert_true(woq_qten_bits(&q) == 4 * 32 + 8 * 8 + 32 + 32);
+    woq_frame_release(&out);
+}
+
+/* A scale near 0 is not lost: its code is the nearest that keeps the sign. */
+static void scales_do_not_vanish(void **unused)
+{
+    float value[4] = { 1e-6f, 1, 0.5f, 0 }, zero;
+    uint8_t c[4];
+
+    (void)unused;
+    assert_true(woq_nested_run(value, c, 4, 1, 4, false, 0, &zero) == 1.0f / 7);
+    assert_true(value[0] == 1.0f / 7 && c[0] == 9 && c[1] == 15 && value[3] == 0 && c[3] == 8);
+    value[0] = 1e-6f;
+    value[1] = 1.0f;
+    (void)woq_nested_run(value, c, 2, 1, 4, false, 0.5f, &zero);
+    assert_true(value[0] > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +448,9 @@ int main(void)
         cmocka_unit_test(nvfp4_scales_multiply_out),
         cmocka_unit_test(mxfp4_by_hand),
         cmocka_unit_test(rows_share_scales),
+        cmocka_unit_test(double_quantization),
+        cmocka_unit_test(dynamic_map),
+        cmocka_unit_test(scales_do_not_vanish),
     };
 
     return cmocka_run_group_tests_name("format", tests, NULL, NULL);

@@ -104,7 +104,9 @@ static void run(const struct golden *g, size_t rows, size_t n, struct woq_gptq_r
         woq_factor_init(&factor, H, n, g->order, g->group < 0 ? n : (size_t)g->group, 0.01, &err),
         WOQ_OK);
     assert_int_equal(
-        woq_gptq(codes, scale, zero, g_idx, W, rows, &factor, &o, report ? report : &unused, &err),
+        woq_gptq(
+            &(struct woq_qarrays){ .codes = codes, .scale = scale, .zero = zero, .g_idx = g_idx },
+            W, rows, &factor, &o, report ? report : &unused, &err),
         WOQ_OK);
     woq_factor_release(&factor);
 }
@@ -292,8 +294,12 @@ static void test_threads(void **state)
         woq_threads_set(turn ? 3 : 1);
         assert_int_equal(woq_factor_init(&factor, h, N, WOQ_ORDER_GAR, 64, 0.01, &err), WOQ_OK);
         o.order = WOQ_ORDER_GAR;
-        assert_int_equal(
-            woq_gptq(c[turn], s[turn], z[turn], NULL, w, R, &factor, &o, &report, &err), WOQ_OK);
+        assert_int_equal(woq_gptq(&(struct woq_qarrays){ .codes = c[turn],
+                                                         .scale = s[turn],
+                                                         .zero = z[turn],
+                                                         .g_idx = NULL },
+                                  w, R, &factor, &o, &report, &err),
+                         WOQ_OK);
         woq_factor_release(&factor);
     }
     assert_memory_equal(c[0], c[1], sizeof c[0]);
@@ -364,8 +370,12 @@ static void test_refit_is_monotone(void **state)
                                                  g->group < 0 ? 100 : (size_t)g->group, 0.01, &err),
                                  WOQ_OK);
                 factor.h = H;
-                assert_int_equal(
-                    woq_gptq(codes, scale, zero, g_idx, W, 48, &factor, &o, &report, &err), WOQ_OK);
+                assert_int_equal(woq_gptq(&(struct woq_qarrays){ .codes = codes,
+                                                                 .scale = scale,
+                                                                 .zero = zero,
+                                                                 .g_idx = g_idx },
+                                          W, 48, &factor, &o, &report, &err),
+                                 WOQ_OK);
                 now = weighted_error(&o, 48, 100, woq_scheme_groups(&o.scheme, 100));
                 if (sweeps == 0)
                     first = last = now;
@@ -407,8 +417,12 @@ static void test_refit_threads(void **state)
         woq_threads_set(turn ? 3 : 1);
         assert_int_equal(woq_factor_init(&factor, h, N, WOQ_ORDER_NONE, 200, 0.01, &err), WOQ_OK);
         factor.h = h;
-        assert_int_equal(
-            woq_gptq(c[turn], s[turn], z[turn], NULL, w, R, &factor, &o, &report, &err), WOQ_OK);
+        assert_int_equal(woq_gptq(&(struct woq_qarrays){ .codes = c[turn],
+                                                         .scale = s[turn],
+                                                         .zero = z[turn],
+                                                         .g_idx = NULL },
+                                  w, R, &factor, &o, &report, &err),
+                         WOQ_OK);
         assert_true(report.refit_error < report.error);
         woq_factor_release(&factor);
     }
@@ -548,7 +562,11 @@ static void test_full_range(void **state)
         for (size_t k = 0; k < 96; k++)
             H[j * 96 + k] = j == k;
     assert_int_equal(woq_factor_init(&factor, H, 96, WOQ_ORDER_NONE, 32, 0.01, &err), WOQ_OK);
-    assert_int_equal(woq_gptq(codes, scale, zero, NULL, W, 48, &factor, &o, &report, &err), WOQ_OK);
+    assert_int_equal(
+        woq_gptq(
+            &(struct woq_qarrays){ .codes = codes, .scale = scale, .zero = zero, .g_idx = NULL }, W,
+            48, &factor, &o, &report, &err),
+        WOQ_OK);
     for (size_t i = 0; i < 48; i++)
         for (size_t g = 0; g < 3; g++) {
             size_t top = i * 96 + g * 32;

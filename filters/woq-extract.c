@@ -10,6 +10,7 @@
 
 static bool list, json, no_side, check_finite;
 static const char *match, *dtype = "keep";
+static struct woq_st_opts torch;
 
 /* clang-format off */
 static const struct woq_opt opts[] = {
@@ -21,6 +22,10 @@ static const struct woq_opt opts[] = {
       "keep|f32|f16|bf16" },
     { WOQ_OPT_FLAG, 0, "no-side", NULL, &no_side, false,
       "leave out the tokenizer and the other side files; config.json always travels" },
+    { WOQ_OPT_STR, 0, "key", "NAME", &torch.key, false,
+      "PyTorch files: the tensors are in the dict under this key of the pickle's dict" },
+    { WOQ_OPT_FLAG, 0, "check-crc", NULL, &torch.check_crc, false,
+      "PyTorch files: compare each member of the archive with its CRC-32 first; reads them twice" },
     { WOQ_OPT_FLAG, 0, "check-finite", NULL, &check_finite, false,
       "stop at the first weight that is NaN or infinite" },
     { WOQ_OPT_END },
@@ -177,7 +182,7 @@ int main(int argc, char **argv)
     int rc;
 
     woq_filter_open(&w, &prog, argc, argv);
-    if ((rc = woq_source_open(&s, w.operands[0], &w.err)) == WOQ_OK &&
+    if ((rc = woq_source_open_with(&s, w.operands[0], &torch, &w.err)) == WOQ_OK &&
         (rc = woq_plan_init(&p, s, !list, &w.err)) == WOQ_OK)
         rc = run(&w, s, &p);
     rc = woq_filter_close(&w, rc);

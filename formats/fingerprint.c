@@ -51,7 +51,8 @@ static int is_weights(const struct dirent *e)
 {
     const char *dot = strrchr(e->d_name, '.');
 
-    return dot && !strcmp(dot, ".safetensors");
+    return dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".bin") || !strcmp(dot, ".pt") ||
+                   !strcmp(dot, ".pth"));
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b)

@@ -200,11 +200,14 @@ static int take_sides(struct woq_source *s, const char *folder, struct woq_error
 static int init_by_config(struct woq_source *s, struct woq_error *err)
 {
     const struct woq_json *quant = woq_json_get(s->config, "quantization_config");
+    int rc;
 
     if (!quant)
         quant = woq_json_get(s->config, "compression_config");
     if (woq_json_type(quant) == WOQ_JNULL)
         return woq_safetensors_source_init(s, err);
+    if ((rc = woq_st_settle(&s->st, err)) < 0) /* packed tensors are small, and rarely strided */
+        return rc;
     return woq_packed_source_init(s, quant, err);
 }
 
@@ -213,12 +216,12 @@ static int open_folder(struct woq_source *s, struct woq_error *err)
     int rc;
 
     if ((rc = take_sides(s, s->path, err)) < 0 ||
-        (rc = woq_st_open_folder(&s->st, s->path, err)) < 0)
+        (rc = woq_st_open_folder(&s->st, s->path, &s->opts, err)) < 0)
         return rc;
     return init_by_config(s, err);
 }
 
-/* One .safetensors file: its model is the folder around it. */
+/* One file of safetensors or torch: its model is the folder around it. */
 static int open_st_file(struct woq_source *s, struct woq_error *err)
 {
     const char *slash = strrchr(s->path, '/');
@@ -228,22 +231,24 @@ static int open_st_file(struct woq_source *s, struct woq_error *err)
 
     if (!folder)
         return woq_fail_nomem(err, strlen(s->path));
-    if ((rc = woq_st_open(&s->st, s->path, err)) == WOQ_OK &&
+    if ((rc = woq_st_open(&s->st, s->path, &s->opts, err)) == WOQ_OK &&
         (rc = take_sides(s, folder, err)) == WOQ_OK)
         rc = init_by_config(s, err);
     free(folder);
     return rc;
 }
 
-enum kind { KIND_GGUF, KIND_SAFETENSORS, KIND_LLAMA2C, KIND_ZIP, KIND_WTS, KIND_OTHER };
+enum kind { KIND_GGUF, KIND_SAFETENSORS, KIND_LLAMA2C, KIND_TORCH, KIND_WTS, KIND_OTHER };
 
 /* By the first bytes. A llama2.c file of version 0 has no magic: seven small numbers. */
 static enum kind look(const uint8_t *p, size_t n)
 {
     if (n >= 4 && memcmp(p, "GGUF", 4) == 0)
         return KIND_GGUF;
-    if (n >= 4 && memcmp(p, "PK\003\004", 4) == 0)
-        return KIND_ZIP;
+    /* A zip archive, or the pickles that torch wrote before 1.6. */
+    if (n >= 4 &&
+        (memcmp(p, "PK\003\004", 4) == 0 || (p[0] == 0x80 && p[1] >= 2 && p[1] <= 5 && p[2] != 0)))
+        return KIND_TORCH;
     if (n >= 4 && memcmp(p, "\211WOQ", 4) == 0)
         return KIND_WTS;
     if (n >= 4 && memcmp(p, "24ka", 4) == 0)
@@ -260,17 +265,14 @@ static enum kind look(const uint8_t *p, size_t n)
 
 static int refuse(const struct woq_source *s, enum kind kind, struct woq_error *err)
 {
-    if (kind == KIND_ZIP)
-        return woq_fail(err, WOQ_EUNSUPPORTED,
-                        "save it again as safetensors (safe_serialization=True)",
-                        "'%s' is a zip archive (a PyTorch file?), which woq doesn't read", s->path);
     if (kind == KIND_WTS)
         return woq_fail(err, WOQ_ETYPE, "filters read it as it is: woq-rtn <FILE",
                         "'%s' is a woq stream already", s->path);
-    return woq_fail(err, WOQ_ETYPE,
-                    "want a folder with config.json and safetensors, a .safetensors file, GGUF or "
-                    "llama2.c",
-                    "'%s' is no checkpoint that woq knows", s->path);
+    return woq_fail(
+        err, WOQ_ETYPE,
+        "want a folder with config.json and safetensors or PyTorch files, one such file, "
+        "GGUF or llama2.c",
+        "'%s' is no checkpoint that woq knows", s->path);
 }
 
 static int open_mapped(struct woq_source *s, const void *data, size_t bytes, enum kind kind,
@@ -298,7 +300,8 @@ static int open_file(struct woq_source *s, struct woq_error *err)
         return rc;
     const enum kind kind = look(s->map.data, s->map.bytes);
     /* A damaged file deserves the message of its own format. */
-    if (kind == KIND_SAFETENSORS || (kind == KIND_OTHER && ends_with(s->path, ".safetensors"))) {
+    if (kind == KIND_SAFETENSORS || kind == KIND_TORCH ||
+        (kind == KIND_OTHER && ends_with(s->path, ".safetensors"))) {
         woq_map_release(&s->map);
         return open_st_file(s, err);
     }
@@ -333,7 +336,8 @@ static int finish(struct woq_source **out, struct woq_source *s, int rc, struct 
     return WOQ_OK;
 }
 
-int woq_source_open(struct woq_source **out, const char *path, struct woq_error *err)
+int woq_source_open_with(struct woq_source **out, const char *path, const struct woq_st_opts *opts,
+                         struct woq_error *err)
 {
     struct woq_source *s;
     struct stat st;
@@ -344,9 +348,16 @@ int woq_source_open(struct woq_source **out, const char *path, struct woq_error 
     if (!(s = new_source(path, err)))
         return WOQ_ENOMEM;
     s->mapped = true;
+    if (opts)
+        s->opts = *opts;
     for (size_t n = strlen(s->path); n > 1 && s->path[n - 1] == '/'; n--)
         s->path[n - 1] = '\0';
     return finish(out, s, S_ISDIR(st.st_mode) ? open_folder(s, err) : open_file(s, err), err);
+}
+
+int woq_source_open(struct woq_source **out, const char *path, struct woq_error *err)
+{
+    return woq_source_open_with(out, path, NULL, err);
 }
 
 int woq_source_open_mem(struct woq_source **out, const char *name, const void *data, size_t bytes,
@@ -368,7 +379,7 @@ int woq_source_open_mem(struct woq_source **out, const char *name, const void *d
         rc = woq_source_add_side(s, "config.json", copy, config_bytes, err);
     }
     if (rc == WOQ_OK && (rc = parse_config(s, name, err)) == WOQ_OK &&
-        (rc = woq_st_parse(&s->st, name, data, bytes, err)) == WOQ_OK)
+        (rc = woq_st_parse(&s->st, name, data, bytes, &s->opts, err)) == WOQ_OK)
         rc = init_by_config(s, err);
     return finish(out, s, rc, err);
 }

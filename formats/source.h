@@ -30,7 +30,7 @@ struct woq_side {
 };
 
 struct woq_source {
-    const char *format;      /* "safetensors" "gguf" "llama2c", or woq-pack's name: "gptq" "awq" */
+    const char *format;      /* "safetensors" "torch" "gguf" "llama2c", or woq-pack's: "gptq" ... */
     char *path;              /* as given, for messages */
     struct woq_json *config; /* HF config.json, made up for formats without one */
     struct woq_item *items;
@@ -38,9 +38,10 @@ struct woq_source {
     struct woq_side *side; /* "config.json" among them, byte for byte where the source has one */
     size_t n_side;
     struct woq_error no_tokenizer; /* why a vocabulary of the source is not among the side files */
-    struct woq_st st;              /* the shards of formats that lie in safetensors; else zeroed */
-    struct woq_map map;            /* the file of formats that are one file */
-    bool mapped;                   /* false: bytes of the caller, from memory */
+    struct woq_st_opts opts;
+    struct woq_st st;   /* the shards of formats that lie in safetensors; else zeroed */
+    struct woq_map map; /* the file of formats that are one file */
+    bool mapped;        /* false: bytes of the caller, from memory */
     /* Fills f (begun by the callee with type TENS or QTEN, meta "name" set). Data stay valid until
      * the next load or close; pages of the mapping that held the item before may be dropped. */
     int (*load)(struct woq_source *s, size_t item, struct woq_frame *f, struct woq_error *err);
@@ -48,9 +49,12 @@ struct woq_source {
     void *priv;
 };
 
-/* Detects what `path` is: a folder with config.json (safetensors, sharded, GPTQ), one .safetensors
- * file (config.json beside it), GGUF, llama2.c. Anything else is refused by what it looks like. */
+/* Detects what `path` is: a folder with config.json (safetensors or PyTorch files, sharded, GPTQ),
+ * one file of these (config.json beside it), GGUF, llama2.c. Anything else is refused by what it
+ * looks like. The strings of `opts` (NULL: none) must live as long as the source. */
 int woq_source_open(struct woq_source **s, const char *path, struct woq_error *err);
+int woq_source_open_with(struct woq_source **s, const char *path, const struct woq_st_opts *opts,
+                         struct woq_error *err);
 /* A single file from memory, borrowed until close; config_json (may be NULL where the format has
  * its own) stands for the config.json beside it. For tests and fuzzing. */
 int woq_source_open_mem(struct woq_source **s, const char *name, const void *data, size_t bytes,

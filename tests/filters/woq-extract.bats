@@ -92,6 +92,91 @@ edit() {
     cmp v2 want
     woq-extract "$T/v0.bin" | tr -d '\t\n' | grep -qaF '"tie_word_embeddings":true'
 }
+# torch_folder FOLDER TWIN: a folder of PyTorch files beside the config.json of a golden folder.
+torch_folder() {
+    mkdir "$1" && cp "$T/$2/config.json" "$1"
+    case $2 in
+    hf) cp "$GOLDEN/torch/f32.bin" "$1/pytorch_model.bin" ;;
+    *)
+        cp "$GOLDEN/torch/pytorch_model.bin.index.json" "$1"
+        for i in 1 2; do cp "$GOLDEN/torch/shard-$i.bin" "$1/pytorch_model-0000$i-of-00002.bin"; done
+        ;;
+    esac
+    chmod -R u+w "$1"
+}
+@test "PyTorch: one file with views and strides, shards, the same bytes as safetensors" {
+    for twin in hf sharded; do
+        torch_folder t-$twin $twin
+        values "$T/$twin" >want
+        values t-$twin >got
+        cmp want got
+        values --check-crc --threads 1 t-$twin | cmp want -
+    done
+    values t-hf/pytorch_model.bin | cmp - <(values "$T/hf")
+    mv t-hf/pytorch_model.bin t-hf/weights.pth
+    values t-hf | cmp - <(values "$T/hf")
+    run -0 woq-extract --list --json --match lm_head.weight t-hf
+    [ "$output" = '{"format":"torch","tensors":[{"name":"lm_head.weight","stored":"F32","shape":[96,32],"bytes":12288,"role":"head"}]}' ]
+    cp "$T/hf/model.safetensors" t-hf # comes first
+    run -0 woq-extract --list --json --match lm_head.weight t-hf
+    [[ $output == '{"format":"safetensors"'* ]]
+}
+@test "PyTorch: GPTQ in a .bin is GPTQ" {
+    mkdir t && cp "$GOLDEN/torch/gptq/config.json" t && cp "$GOLDEN/torch/gptq.bin" t/pytorch_model.bin
+    values t >got
+    values "$GOLDEN/torch/gptq" | cmp got -
+    run -0 bash -c 'woq-extract t | woq-ls'
+    [[ $output == *'QTEN model.layers.0.self_attn.q_proj'* ]]
+}
+@test "PyTorch: --key, --check-crc, forms that are refused" {
+    torch_folder t hf && rm t/pytorch_model.bin
+    cp "$GOLDEN"/torch/*.pt t
+    run -1 --separate-stderr woq-extract --list t/nested.pt
+    [[ $stderr == *"holds no tensor itself"*"hint: there are some under a key: --key 'model'"* ]]
+    run -0 --separate-stderr woq-extract --list --key model t/nested.pt
+    [[ $output == *'model.norm.weight '*norm* ]]
+    run -1 --separate-stderr woq-extract --list --key nosuch t/nested.pt
+    [[ $stderr == *"--key 'nosuch': the pickle's dict has no such key"* ]]
+    run -1 --separate-stderr woq-extract t/legacy.pt
+    [[ $stderr == *"t/legacy.pt: a PyTorch file of the form before 1.6"*"hint: load it with torch"* ]]
+    run -1 --separate-stderr woq-extract t/script.pt
+    [[ $stderr == *"is compressed (method 8), want stored"*"hint: load it with torch (TorchScript"* ]]
+    run -1 --separate-stderr woq-extract t
+    [[ $stderr == *"folder 't' has 4 *.bin files and no pytorch_model.bin.index.json"* ]]
+    run -0 woq-extract --list t/dtypes.pt
+    [[ $output =~ float8_e4m3fn\ +F8_E4M3\ +6x10\ +60 && $output =~ permuted\ +I16\ +5x3x2x4\ +240 ]]
+    cp "$GOLDEN/torch/f32.bin" t/f32.bin && chmod u+w t/f32.bin
+    printf '\x01' | dd of=t/f32.bin bs=1 seek=50000 conv=notrunc status=none
+    woq-extract t/f32.bin >x.wts
+    run -1 --separate-stderr woq-extract --check-crc t/f32.bin
+    [[ $stderr == *"zip member 'f32/data/"*"its CRC-32 is "*", the directory says "* ]]
+}
+@test "PyTorch: shards out of the folder, lost, in circles, an index that lies; a cut file" {
+    index=t/pytorch_model.bin.index.json
+    for bad in ../pytorch_model-00002-of-00002 /etc/passwd .hidden 'a\\\\b'; do
+        rm -rf t && torch_folder t sharded
+        sed -i "s|: \"pytorch_model-00002-of-00002|: \"$bad|" $index
+        run -1 --separate-stderr woq-extract t
+        [[ $stderr == *"want a plain file name"* ]]
+    done
+    rm -rf t && torch_folder t sharded && rm t/pytorch_model-00002-of-00002.bin
+    run -1 --separate-stderr woq-extract t
+    [[ $stderr == *"can't open 't/pytorch_model-00002-of-00002.bin'"* ]]
+    rm -rf t && torch_folder t sharded # the index as its own shard
+    sed -i "s|: \"pytorch_model-00002-of-00002.bin|: \"pytorch_model.bin.index.json|" $index
+    run -1 --separate-stderr woq-extract t
+    [[ $stderr == *"t/pytorch_model.bin.index.json: header length"* ]]
+    rm -rf t && torch_folder t sharded && sed -i '/"model.norm.weight"/d' $index
+    run -1 --separate-stderr woq-extract t
+    [[ $stderr == *"tensor 'model.norm.weight' of shard "*" is not in the index"* ]]
+    rm -rf t && torch_folder t sharded
+    cp t/pytorch_model-00001-of-00002.bin t/pytorch_model-00002-of-00002.bin
+    run -1 --separate-stderr woq-extract t
+    [[ $stderr == *"is there twice (pytorch_model-0000"* ]]
+    rm -rf t && torch_folder t hf && truncate -s -7 t/pytorch_model.bin
+    run -3 --separate-stderr bash -c 'woq-extract t >x.wts'
+    [[ $stderr == *"t/pytorch_model.bin: truncated: the zip archive has no directory at its end"* ]]
+}
 @test "the real model: 272 tensors and its tokenizer" {
     need_model
     run -0 woq-ls <(woq-extract "$M")
@@ -233,7 +318,7 @@ edit() {
     [[ $stderr == *"model.norm.weight"* || $stderr == *"JSON"* ]]
     rm -rf m && copy sharded && rm $index
     run -1 --separate-stderr woq-extract m
-    [[ $stderr == *"2 safetensors files and no index"* ]]
+    [[ $stderr == *"2 *.safetensors files and no model.safetensors.index.json"* ]]
     rm -rf m && copy sharded && cp m/model-00001-of-00002.safetensors m/model-00002-of-00002.safetensors
     run -1 --separate-stderr woq-extract m
     [[ $stderr == *"is there twice (model-0000"* ]]
@@ -269,8 +354,8 @@ edit() {
     run -1 --separate-stderr woq-extract /nosuch
     [[ $stderr == *"can't open '/nosuch'"* ]]
     printf 'PK\003\004 and more' >x.bin
-    run -1 --separate-stderr woq-extract x.bin
-    [[ $stderr == *"'x.bin' is a zip archive (a PyTorch file?)"*"hint: save it again as safetensors"* ]]
+    run -3 --separate-stderr woq-extract x.bin
+    [[ $stderr == *"x.bin: truncated: the zip archive has no directory at its end"* ]]
     woq-gen w:f32:1 >x.wts
     run -1 --separate-stderr woq-extract x.wts
     [[ $stderr == *"'x.wts' is a woq stream already"*"hint: filters read it as it is"* ]]
@@ -281,10 +366,10 @@ edit() {
     run -1 woq-extract empty
     mkdir d && cp "$T/hf/config.json" d
     run -1 --separate-stderr woq-extract d
-    [[ $stderr == *"folder 'd' has no .safetensors file"* ]]
+    [[ $stderr == *"folder 'd' has no .safetensors file and none of PyTorch"* ]]
     : >d/pytorch_model.bin
-    run -1 --separate-stderr woq-extract d
-    [[ $stderr == *"only PyTorch files"*"hint: save it again with safe_serialization=True"* ]]
+    run -3 --separate-stderr woq-extract d
+    [[ $stderr == *"d/pytorch_model.bin: truncated: 0 bytes"* ]]
 }
 @test "a truncated file exits 3 and gets no TAIL" {
     copy hf

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""First seeds of the targets safetensors, gguf (llama2.c too) and config: python seeds.py
+"""First seeds of the targets safetensors, torch, gguf (llama2.c too) and config: python seeds.py
 
-A llama of one block, hidden 4 (32 where a block type needs it). Needs the packages gguf and numpy.
+A llama of one block, hidden 4 (32 where a block type needs it). Needs gguf, numpy and torch.
 """
 import json
 import os
 import struct
+import zipfile
 
 import gguf
 import numpy as np
+import torch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 rng = np.random.default_rng(1)
@@ -52,6 +54,15 @@ put("safetensors/odd", safetensors({
     "__metadata__x": ("BOOL", [3], b"\1\0\1"), "\u00e9\U0001f600": ("F8_E4M3", [2, 1], b"\1\2"),
     "empty": ("I64", [0, 7], b""), "scalar": ("BF16", [], b"\0\1")}))
 put("safetensors/metadata", struct.pack("<Q", 40) + b'{"__metadata__":{"format":"pt"}}'.ljust(40))
+
+state = {n: torch.randn(s, generator=torch.Generator().manual_seed(7)) for n, s in small.items()}
+q = "model.layers.0.self_attn.q_proj.weight"
+torch.save({**state, q: state[q].t()}, os.path.join(HERE, "corpus", "torch", "f32"))
+torch.save({n: torch.nn.Parameter(x.half()) for n, x in state.items()}, os.path.join(HERE, "corpus", "torch", "f16"))
+torch.save({"epoch": 1, "x": [2.5, None, (True, -3)], "state_dict": {"a": torch.zeros(2, 3)[:, 1]},
+            "b": torch.ones(2, dtype=torch.uint16), "c": torch.ones(3).to(torch.float8_e5m2),
+            "d": torch.arange(6)[None].expand(2, 6)}, os.path.join(HERE, "corpus", "torch", "odd"))
+put("torch/pickle", zipfile.ZipFile(os.path.join(HERE, "corpus", "torch", "odd")).read("odd/data.pkl"))
 
 NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
          "model.layers.0.input_layernorm": "blk.0.attn_norm",

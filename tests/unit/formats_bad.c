@@ -139,7 +139,7 @@ static void expect_st(const char *header, uint64_t n, size_t data_bytes, int sta
     for (int i = 0; i < 8; i++)
         file[i] = (uint8_t)((n ? n : len) >> (8 * i));
     memcpy(file + 8, header, len);
-    const int rc = woq_st_parse(&st, "x", file, bytes, &err);
+    const int rc = woq_st_parse(&st, "x", file, bytes, NULL, &err);
     if (rc != status || !strstr(err.what, message))
         fail_msg("%s: status %d '%s', want %d '%s'", header, rc, err.what, status, message);
     if (rc == WOQ_OK)

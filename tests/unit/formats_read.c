@@ -31,7 +31,7 @@ static void test_blocks(void **state)
     struct woq_st st;
 
     (void)state;
-    if (woq_st_open(&st, golden("ggml/blocks.safetensors"), &err) < 0)
+    if (woq_st_open(&st, golden("ggml/blocks.safetensors"), NULL, &err) < 0)
         fail_msg("%s: %s", err.where, err.what);
     assert_int_equal(st.n_tensors, 2 * sizeof names / sizeof *names);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -163,7 +163,7 @@ static void test_safetensors(void **state)
     assert_int_equal(sizeof json - 1, 200);
     memcpy(file + 8, json, 200);
     from_hex(file + 208, "0000000000000000 003c003c 00010203");
-    assert_int_equal(woq_st_parse(&st, "x", file, sizeof file, &err), WOQ_OK);
+    assert_int_equal(woq_st_parse(&st, "x", file, sizeof file, NULL, &err), WOQ_OK);
     assert_int_equal(st.n_tensors, 3);
     const struct woq_st_tensor *a = woq_st_find(&st, "a"), *b = woq_st_find(&st, "b");
     assert_true(a->dtype == WOQ_F16 && a->n_dims == 1 && a->shape[0] == 2 && a->bytes == 4);

@@ -79,7 +79,7 @@ static void read_and_write(const char *name, const char *out)
 
     snprintf(folder, sizeof folder, "%s", path_of(name, NULL));
     if (woq_source_open(&s, path_of(name, "model.safetensors"), &err) < 0 ||
-        woq_st_open(&want, path_of(name, "want.safetensors"), &err) < 0)
+        woq_st_open(&want, path_of(name, "want.safetensors"), NULL, &err) < 0)
         fail_msg("%s: %s: %s", name, err.where, err.what);
     const struct woq_json *told = woq_json_get(s->config, "woq");
     const struct woq_sink_opts opts = { .path = out,
@@ -119,8 +119,8 @@ static void expect_same_files(const char *name, const char *out)
     char path[256];
 
     snprintf(path, sizeof path, "%s/model.safetensors", out);
-    if (woq_st_open(&was, path_of(name, "model.safetensors"), &err) < 0 ||
-        woq_st_open(&is, path, &err) < 0)
+    if (woq_st_open(&was, path_of(name, "model.safetensors"), NULL, &err) < 0 ||
+        woq_st_open(&is, path, NULL, &err) < 0)
         fail_msg("%s: %s: %s", name, err.where, err.what);
     for (size_t i = 0; i < was.n_tensors && i < is.n_tensors; i++) {
         const struct woq_st_tensor *a = &was.tensors[i], *b = &is.tensors[i];

@@ -367,6 +367,9 @@ void woq_gguf_release(struct woq_gguf *g)
     free(g->kv);
     free(g->tensors);
     woq_map_release(&g->map);
+    for (size_t i = 0; i < g->n_more; i++)
+        woq_map_release(&g->more[i]);
+    free(g->more);
     memset(g, 0, sizeof *g);
 }
 

@@ -48,7 +48,9 @@ struct woq_gguf {
     size_t n_kv;
     struct woq_gguf_tensor *tensors; /* file order, unique names */
     size_t n_tensors;
-    struct woq_map map; /* zeroed where the bytes belong to the caller */
+    struct woq_map map;   /* zeroed where the bytes belong to the caller */
+    struct woq_map *more; /* of the other parts of a split model (gguf_split.h) */
+    size_t n_more;
 };
 
 /* From memory; `data` is borrowed until release. */

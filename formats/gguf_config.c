@@ -296,7 +296,7 @@ static int fill(struct keys *k, const struct woq_arch *a, struct woq_json *c, st
     const struct woq_gguf *g = k->g;
     const struct woq_gguf_tensor *embed = woq_gguf_tensor(g, "token_embd.weight");
     struct woq_json *classes = woq_json_array();
-    uint64_t window = 0, experts = 0, parts = 0;
+    uint64_t window = 0, experts = 0;
 
     woq_json_push(classes, woq_json_of_str(a->architectures[0]));
     woq_json_set(c, "architectures", classes);
@@ -305,9 +305,6 @@ static int fill(struct keys *k, const struct woq_arch *a, struct woq_json *c, st
         return woq_fail(k->err, WOQ_EUNSUPPORTED, NULL,
                         "a mixture of %" PRIu64 " experts (architecture %s) is not supported",
                         experts, k->arch);
-    if (woq_gguf_u64(woq_gguf_get(g, "split.count"), 0, &parts) && parts > 1)
-        return woq_fail(k->err, WOQ_EUNSUPPORTED, "join the parts: llama-gguf-split --merge",
-                        "the file is one of %" PRIu64 " parts of a model", parts);
     if (!embed || embed->n_dims != 2)
         return woq_fail(k->err, WOQ_EDATA, NULL,
                         "tensor 'token_embd.weight' is missing or not 2-D");

@@ -9,6 +9,7 @@
 #include <woq/threads.h>
 
 #include "gguf_config.h"
+#include "gguf_split.h"
 #include "gguf_tokenizer.h"
 #include "source.h"
 
@@ -259,7 +260,8 @@ int woq_gguf_source_init(struct woq_source *s, const void *data, size_t bytes,
     s->priv = state;
     s->close = close_state;
     s->load = load;
-    if ((rc = woq_gguf_parse(&state->g, data, bytes, err)) < 0)
+    if ((rc = woq_gguf_parse(&state->g, data, bytes, err)) < 0 ||
+        (rc = woq_gguf_add_parts(&state->g, s->mapped ? s->path : NULL, err)) < 0)
         return rc;
     return init_items(s, err);
 }

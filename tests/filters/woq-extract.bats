@@ -81,6 +81,29 @@ edit() {
     grep -qaF '"rms_norm_eps":1e-05,"rope_theta":500,"rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":64}' flat
     grep -qaF '{"bos_token_id":1,"eos_token_id":[2, 5]}' flat
 }
+@test "GGUF in parts: the same tensors, the first part is the model" {
+    G=$GOLDEN/gguf-split/tiny
+    values "$G-00001-of-00003.gguf" | cmp - <(values "$T/tiny.gguf")
+    run -1 --separate-stderr woq-extract "$G-00002-of-00003.gguf"
+    [[ $stderr == *"part 2 of 3 of a GGUF model"*"hint: name the first part: "*"tiny-00001-of-00003.gguf"* ]]
+    cp "$G"-* . && chmod u+w ./*.gguf
+    mv tiny-00003-of-00003.gguf away
+    run -1 --separate-stderr woq-extract tiny-00001-of-00003.gguf
+    [[ $stderr == *"can't open 'tiny-00003-of-00003.gguf'"* ]]
+    cp tiny-00001-of-00003.gguf tiny-00003-of-00003.gguf # in a circle
+    run -1 --separate-stderr woq-extract tiny-00001-of-00003.gguf
+    [[ $stderr == *"tiny-00003-of-00003.gguf: the file says that it is part 1 of 3, its name says 3 of 3"* ]]
+    mv away tiny-00003-of-00003.gguf
+    cp tiny-00001-of-00003.gguf model.gguf
+    run -1 --separate-stderr woq-extract model.gguf
+    [[ $stderr == *"its name does not end in -00001-of-00003.gguf"*"hint: give the parts the names back"* ]]
+    cp tiny-00001-of-00003.gguf x && edit x split.tensors.count split.tensors.counT
+    mv x tiny-00001-of-00003.gguf
+    values tiny-00001-of-00003.gguf | cmp - <(values "$T/tiny.gguf")
+    truncate -s -40 tiny-00002-of-00003.gguf
+    run -3 --separate-stderr bash -c 'woq-extract tiny-00001-of-00003.gguf >x.wts'
+    [[ $stderr == *"tiny-00002-of-00003.gguf: truncated: tensor '"* ]]
+}
 @test "llama2.c: versions 0, 1 and 2" {
     values "$T/hf" >hf
     values "$T/v1.bin" >v1

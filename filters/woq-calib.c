@@ -34,7 +34,7 @@ static const struct woq_opt opts[] = {
     { WOQ_OPT_STR, 0, "through", "CMD", &through, false,
       "a shell command that gets each group and returns it quantized" },
     { WOQ_OPT_INT, 0, "timeout", "SECONDS", &timeout, false,
-      "give the command up when it returns nothing for so long; 0 = never", .lo = 0, .hi = 1 << 24,
+      "give the command up when it takes or returns nothing for so long; 0 = never", .lo = 0, .hi = 1 << 24,
       .local = true },
     { WOQ_OPT_ENUM, 0, "unit", "UNIT", &unit, false,
       "what is described and sent at once: the linears that share an input, or a whole block",

@@ -13,6 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
+static const char hint_slow[] =
+    "the command must take each unit and return it with its LOOP before "
+    "it gets the next one; a slow one needs --timeout 0";
+
 struct woq_coproc {
     char *command;
     pid_t pid;
@@ -29,6 +33,8 @@ struct woq_coproc {
     struct woq_frame *frames; /* of the unit in hand */
     size_t n, cap;
     unsigned patience;  /* seconds without a frame until a unit is given up; 0 = no limit */
+    time_t since;       /* monotonic seconds when the frame that is being written began; 0 = none */
+    bool stuck;         /* it was not taken for too long */
     bool closing;       /* no unit will be awaited any more */
     size_t n_late;      /* frames that came then */
     bool looped, ended; /* LOOP has come; the stream has ended (rc tells how) */
@@ -65,14 +71,49 @@ static int keep(struct woq_coproc *p, struct woq_frame *f)
     return WOQ_OK;
 }
 
+static time_t seconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec + 1; /* never 0 */
+}
+
+/* Whoever writes waits in the kernel: a command that does not read is ended from here. */
+static void look_at_writer(struct woq_coproc *p)
+{
+    pthread_mutex_lock(&p->lock);
+    if (p->patience && p->since && seconds() - p->since > (time_t)p->patience && !p->stuck) {
+        p->stuck = true;
+        kill(p->all, SIGTERM);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
 /* Waits for the next frame to begin. false: the command was given up. */
 static bool more(struct woq_coproc *p)
 {
     struct pollfd fds[2] = { { p->from, POLLIN, 0 }, { p->wake[0], POLLIN, 0 } };
+    int n;
 
-    while (poll(fds, 2, -1) < 0 && errno == EINTR)
-        continue;
+    while ((n = poll(fds, 2, 500)) == 0 || (n < 0 && errno == EINTR))
+        look_at_writer(p);
     return fds[1].revents == 0;
+}
+
+/* woq_writer_put, with its time taken. */
+static int put(struct woq_coproc *p, struct woq_frame *f, struct woq_error *err)
+{
+    int rc;
+
+    pthread_mutex_lock(&p->lock);
+    p->since = seconds();
+    pthread_mutex_unlock(&p->lock);
+    rc = woq_writer_put(p->out, f, err);
+    pthread_mutex_lock(&p->lock);
+    p->since = 0;
+    pthread_mutex_unlock(&p->lock);
+    return rc;
 }
 
 static void *read_back(void *ctx)
@@ -279,6 +320,9 @@ static int explain(struct woq_coproc *p, int rc, struct woq_error *err)
 
     hang_up(p, &status);
     status_text(status, text, sizeof text);
+    if (p->stuck)
+        return woq_fail(err, WOQ_ESYS, hint_slow, "'%s' took nothing of a frame for %u seconds",
+                        p->command, p->patience);
     if (p->ended && p->rc == WOQ_EUPSTREAM)
         return woq_fail(err, WOQ_ESYS, p->err.hint[0] ? p->err.hint : NULL, "'%s' %s: %s",
                         p->command, text, p->err.what);
@@ -325,7 +369,7 @@ int woq_coproc_open(struct woq_coproc **out, const char *command, const struct w
 
 int woq_coproc_put(struct woq_coproc *p, struct woq_frame *f, struct woq_error *err)
 {
-    int rc = woq_writer_put(p->out, f, err);
+    int rc = put(p, f, err);
 
     return rc < 0 ? explain(p, rc, err) : rc;
 }
@@ -340,14 +384,16 @@ static int send_loop(struct woq_coproc *p, const struct woq_json *unit, char **t
     woq_json_free(f.meta);
     f.meta = woq_json_copy(unit);
     *text = woq_json_print(unit, false);
-    rc = f.meta && *text ? woq_writer_put(p->out, &f, err) : woq_fail_nomem(err, 256);
+    rc = f.meta && *text ? put(p, &f, err) : woq_fail_nomem(err, 256);
     woq_frame_release(&f);
     return rc;
 }
 
 void woq_coproc_patience(struct woq_coproc *p, unsigned seconds)
 {
+    pthread_mutex_lock(&p->lock);
     p->patience = seconds;
+    pthread_mutex_unlock(&p->lock);
 }
 
 /* Until LOOP has come or the stream has ended. false: nothing came for too long. Locked. */
@@ -377,11 +423,8 @@ static int give_up(struct woq_coproc *p, const char *unit, struct woq_error *err
 
     (void)woken;
     kill(p->all, SIGTERM);
-    return woq_fail(
-        err, WOQ_ESYS,
-        "the command must return each unit with its LOOP before it gets the next one; a "
-        "slow one needs --timeout 0",
-        "'%s' returned nothing for %u seconds, want LOOP %s", p->command, p->patience, unit);
+    return woq_fail(err, WOQ_ESYS, hint_slow, "'%s' returned nothing for %u seconds, want LOOP %s",
+                    p->command, p->patience, unit);
 }
 
 int woq_coproc_loop(struct woq_coproc *p, const struct woq_json *unit, struct woq_frame **frames,

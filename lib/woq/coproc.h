@@ -18,8 +18,8 @@ int woq_coproc_put(struct woq_coproc *p, struct woq_frame *f, struct woq_error *
  * command that ended, failed or returned another LOOP is an error with its message and status. */
 int woq_coproc_loop(struct woq_coproc *p, const struct woq_json *unit, struct woq_frame **frames,
                     size_t *n, struct woq_error *err);
-/* How long woq_coproc_loop waits for a frame before it gives the command up (WOQ_ESYS) and ends it;
- * 0, as at first: for ever. */
+/* How long a frame may take to be written, and woq_coproc_loop waits for one, before the command is
+ * given up (WOQ_ESYS) and ended; 0, as at first: for ever. */
 void woq_coproc_patience(struct woq_coproc *p, unsigned seconds);
 /* Gives the frames of the unit back; before the next unit's first put. */
 void woq_coproc_next(struct woq_coproc *p);

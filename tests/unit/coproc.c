@@ -319,6 +319,27 @@ static void one_that_never_answers_is_given_up(void **state)
     }
 }
 
+/* A frame that the pipe cannot hold, and nobody reads. */
+static void one_that_never_reads_is_given_up(void **state)
+{
+    (void)state;
+    struct woq_json *h = head();
+    struct woq_error err = { 0 };
+    struct woq_coproc *p = NULL;
+    const size_t n = 4 << 20;
+    float *data = calloc(n, sizeof *data);
+    size_t n_back;
+
+    assert_non_null(data);
+    assert_int_equal(woq_coproc_open(&p, "exec sleep 1000", h, 0, &err), WOQ_OK);
+    woq_coproc_patience(p, 1);
+    assert_int_equal(one_unit(p, 0, data, n, &n_back, &err), WOQ_ESYS);
+    assert_non_null(strstr(err.what, "took nothing of a frame for 1 seconds"));
+    assert_int_equal(woq_coproc_close(p, WOQ_ESYS, &err), WOQ_ESYS);
+    free(data);
+    woq_json_free(h);
+}
+
 /* Each frame is a sign of life. */
 static void one_that_is_slow_is_waited_for(void **state)
 {
@@ -374,6 +395,7 @@ int main(void)
         cmocka_unit_test(failure_comes_with_its_cause),
         cmocka_unit_test(one_that_never_answers_can_be_closed),
         cmocka_unit_test(one_that_never_answers_is_given_up),
+        cmocka_unit_test(one_that_never_reads_is_given_up),
         cmocka_unit_test(one_that_is_slow_is_waited_for),
     };
     return cmocka_run_group_tests_name("coproc", tests, make_folder, remove_folder);

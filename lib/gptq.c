@@ -31,6 +31,7 @@ struct tile {
     float *w;      /* [rows][n] permuted, with feedback */
     float *e;      /* [rows][block] */
     float *column; /* [n] scratch: one group of one row */
+    size_t index;  /* of the tile */
 };
 
 /* What the ranges of a group come to before they are shrunk. */
@@ -140,11 +141,13 @@ static size_t group_of(const struct woq_gptq_run *r, size_t c)
     return (woq_gptq_groups_move(r) ? c : r->f->perm[c]) / r->group;
 }
 
-/* Double quantization of the tile's scales of one group (algorithms.md 3.8). */
-static void double_quant(const struct woq_gptq_run *r, size_t row0, size_t rows, size_t g)
+/* Double quantization of the scales of one group in a tile, which is a run of them
+ * (algorithms.md 3.8). */
+static void double_quant(const struct woq_gptq_run *r, const struct tile *t, size_t row0,
+                         size_t rows, size_t g)
 {
     const struct woq_double_quant *d = &r->o->scheme.dq;
-    const size_t at = row0 * r->n_groups + g, run = row0 / r->tile_rows * r->n_groups + g;
+    const size_t at = row0 * r->n_groups + g, run = t->index * r->n_groups + g;
     float zero;
 
     if (!d->on)
@@ -182,7 +185,7 @@ static void group_params(const struct woq_gptq_run *r, const struct tile *t, siz
         find_params(r, t->w + i * r->n + c, r->weight + c, c1 - c,
                     r->scale + (row0 + i) * r->n_groups + g,
                     r->zero + (row0 + i) * r->n_groups + g);
-    double_quant(r, row0, rows, g);
+    double_quant(r, t, row0, rows, g);
 }
 
 /* Column c of every row of the tile: its code, and what its error does to the NEAR columns from s0
@@ -251,7 +254,8 @@ static void one_tile(void *ctx, size_t item, int thread)
     const size_t width = r->o->block_size;
     const bool whole_row = r->o->scheme.group_size == -1 || r->group >= r->n;
     float *memory = calloc(rows * (r->n + 2 * width + NEAR) + 2 * r->n, sizeof *memory);
-    struct tile t = { memory, memory + rows * r->n, memory + rows * (r->n + 2 * width + NEAR) };
+    struct tile t = { memory, memory + rows * r->n, memory + rows * (r->n + 2 * width + NEAR),
+                      item };
     float *w1 = memory + rows * (r->n + width);
 
     (void)thread;
@@ -271,7 +275,7 @@ static void one_tile(void *ctx, size_t item, int thread)
             static_params(r, &t, row0 + i, i);
     }
     for (size_t g = 0; g < r->n_groups && (whole_row || r->o->static_groups); g++)
-        double_quant(r, row0, rows, g);
+        double_quant(r, &t, row0, rows, g);
     columns(r, &t, w1, row0, rows);
     free(memory);
 }

@@ -153,7 +153,7 @@ float woq_nested_run(float *value, uint8_t *codes, size_t n, size_t stride, int 
 {
     const float step = range_step(value, n, stride, bits, affine, offset, zero);
     const int top = (1 << bits) - 1;
-    float table[256];
+    float table[256] = { 0 };
 
     for (int i = 0; i <= top; i++)
         table[i] = (float)i - *zero;

@@ -689,7 +689,7 @@ head_model() { # a model whose head is to be quantized
     MODEL=head.wts fails_from 1 "'cat; exit 5' ended with status 5" --acts-from acts.2 --through 'cat; exit 5'
 }
 @test "a command that dies in the middle: which block, which group" {
-    printf '#!/bin/sh\nexit 255\n' >drop # as ssh does
+    printf '#!/bin/sh\nhead -c 64 >/dev/null\nexit 255\n' >drop # as ssh does
     chmod +x drop
     fails 1 "block 0, group 'qkv': './drop' ended with status 255 before its work was done" --through ./drop
     woq-gen --no-history --llama hidden=256,inter=512,layers=3,heads=4,kv=2,vocab=96 >big.wts

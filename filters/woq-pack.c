@@ -23,9 +23,9 @@ static bool json;
 /* clang-format off */
 static const struct woq_opt table[] = {
     { WOQ_OPT_ENUM, 'f', "format", "FORMAT", &opts.format, true, "what to write",
-      .choices = "safetensors|gptq|awq|gguf" },
+      .choices = "safetensors|gptq|awq|gguf|imatrix|imatrix-dat" },
     { WOQ_OPT_STR, 'o', "out", "PATH", &opts.path, true,
-      "where: a folder, for gguf a file; it appears only when it is complete", .local = true },
+      "where: a folder, for gguf and imatrix a file; it appears only when it is complete", .local = true },
     { WOQ_OPT_FLAG, 0, "force", NULL, &opts.force, false,
       "replace an existing file or model folder", .local = true },
     { WOQ_OPT_ENUM, 0, "dtype", "TYPE", &opts.dtype, false,
@@ -45,6 +45,9 @@ static const struct woq_opt table[] = {
     { WOQ_OPT_ENUM, 0, "head-type", "TYPE", &opts.head_type, false,
       "gguf: type of the head, and of an embedding that is tied to it",
       .choices = "auto|" WOQ_GGUF_TYPES },
+    { WOQ_OPT_STR, 0, "imatrix", "FILE", &opts.imatrix, false,
+      "gguf: weight errors by this importance matrix, of llama-imatrix in either form; without it by "
+      "the statistics in the stream, if there are any" },
     { WOQ_OPT_ENUM, 0, "checkpoint-format", "NAME", &opts.checkpoint_format, false,
       "gptq: how zero points are stored; auto is gptq, but gptq_v2 where some zero point is 0 or "
       "some tensor has 3 bits",
@@ -106,6 +109,10 @@ static int report(struct woq_filter *w)
     struct woq_json *j;
     char *text;
 
+    if (!json && strncmp(opts.format, "imatrix", 7) == 0) {
+        woq_filter_note(w, "%s: importance of %zu matrices", opts.path, r->n_tensors);
+        return WOQ_OK;
+    }
     if (!json) {
         woq_filter_note(
             w, "%s: %zu tensors, %.1f MB, %.3f bits per weight true (%.3f where quantized)",

@@ -1,29 +1,117 @@
 /* woq-stats -- statistics of activations per channel: largest |x|, mean |x|, mean of x^2.
  *
  * Reads `acts` chunks of a group of linears and puts one `stat` frame in their place, right before
- * the weights of the group. AWQ and SmoothQuant scale by them; mean of x^2 weights a search. */
+ * the weights of the group. AWQ and SmoothQuant scale by them; mean of x^2 weights a search. The
+ * latter may also come from an importance matrix of llama.cpp. */
+#include <formats/imatrix.h>
+#include <woq/model.h>
 #include <woq/moments_stage.h>
+
+static const char *imatrix_path;
+static const struct woq_opt opts[] = {
+    { WOQ_OPT_STR, 0, "imatrix", "FILE", &imatrix_path, false,
+      "put the mean of x^2 from this importance matrix (of llama-imatrix or woq-pack) before each "
+      "weight that it names" },
+    { WOQ_OPT_END },
+};
+
+struct from_imatrix {
+    struct woq_imatrix m;
+    const struct woq_arch *arch;
+    struct woq_frame out;
+    size_t n_put;
+};
+
+static int take_model(struct from_imatrix *im, const struct woq_frame *f, struct woq_error *err)
+{
+    struct woq_json *config = NULL;
+    struct woq_config c;
+    int rc = woq_modl_config(f, &config, err);
+
+    if (rc == WOQ_OK)
+        rc = woq_config_init(&c, config, err);
+    im->arch = rc == WOQ_OK ? c.arch : NULL;
+    woq_json_free(config);
+    return rc;
+}
+
+/* The statistics of one weight: of its name alone, whatever else shares its input. */
+static int put_stat(struct from_imatrix *im, struct woq_filter *w, const struct woq_frame *weight)
+{
+    const struct woq_imatrix_entry *e;
+    uint64_t n, one = 1;
+    char name[256];
+    long block;
+    bool bias;
+    enum woq_role role;
+    int rc;
+
+    if (!im->arch)
+        return woq_fail(&w->err, WOQ_EDATA, "start the pipe with woq-extract",
+                        "a tensor without a MODL frame before it");
+    role = woq_arch_role(im->arch, woq_frame_name(weight), &block, &bias);
+    if (role == WOQ_ROLE_NONE || bias ||
+        woq_arch_gguf_name(im->arch, role, block < 0 ? 0 : (size_t)block, false, name,
+                           sizeof name) != WOQ_OK ||
+        !(e = woq_imatrix_get(&im->m, name)))
+        return WOQ_OK;
+    n = e->n * e->n_mats;
+    woq_frame_begin(&im->out, "stat");
+    im->out.flags = WOQ_FRAME_OF;
+    woq_json_set_str(woq_frame_edit(&im->out), "of", woq_frame_name(weight));
+    rc = woq_frame_add(&im->out, "mean_sq", WOQ_F32, 1, &n, e->mean_sq, &w->err);
+    if (rc == WOQ_OK)
+        rc = woq_frame_add(&im->out, "n_tokens", WOQ_U64, 1, &one, &e->n_tokens, &w->err);
+    im->n_put += rc == WOQ_OK;
+    return rc == WOQ_OK ? woq_filter_put(w, &im->out) : rc;
+}
+
+static int pass_imatrix(struct from_imatrix *im, struct woq_filter *w, struct woq_frame *f)
+{
+    int rc = WOQ_OK;
+
+    if (woq_frame_is(f, "MODL"))
+        rc = take_model(im, f, &w->err);
+    else if (woq_frame_is(f, "TENS") || woq_frame_is(f, "QTEN"))
+        rc = put_stat(im, w, f);
+    return rc < 0 ? woq_filter_at(w, f) : woq_filter_put(w, f);
+}
+
+static int end_imatrix(const struct from_imatrix *im, struct woq_filter *w)
+{
+    if (!im->n_put)
+        return woq_fail(&w->err, WOQ_EDATA, "was it measured on this model?",
+                        "%s: no entry names a weight of the stream", imatrix_path);
+    woq_filter_note(w, "%zu of %zu entries of %s name a weight", im->n_put, im->m.n_entries,
+                    imatrix_path);
+    return WOQ_OK;
+}
 
 int main(int argc, char **argv)
 {
-    static const struct woq_opt opts[] = { { WOQ_OPT_END } };
     static const struct woq_program prog = {
         .name = "woq-stats",
         .summary = "statistics of activations per channel",
         .opts = opts,
-        .examples = "  woq-extract M | woq-calib --text T --emit acts | woq-stats | "
-                    "woq-rtn --search mse >q.wts\n",
+        .examples =
+            "  woq-extract M | woq-calib --text T --emit acts | woq-stats | "
+            "woq-rtn --search mse >q.wts\n"
+            "  woq-extract M | woq-stats --imatrix M.imatrix | woq-rtn --search mse >q.wts\n",
     };
     struct woq_moments_stage stage = { .kind = WOQ_MOMENT_STAT };
+    struct from_imatrix im = { 0 };
     struct woq_filter w;
     struct woq_frame *f;
     int rc;
 
     woq_filter_open(&w, &prog, argc, argv);
-    while ((rc = woq_filter_next(&w, &f)) > 0 && (rc = woq_moments_pass(&stage, &w, f)) == WOQ_OK)
-        continue;
+    rc = imatrix_path ? woq_imatrix_open(&im.m, imatrix_path, &w.err) : WOQ_OK;
+    while (rc == WOQ_OK && (rc = woq_filter_next(&w, &f)) > 0)
+        rc = imatrix_path ? pass_imatrix(&im, &w, f) : woq_moments_pass(&stage, &w, f);
     if (rc == WOQ_OK)
-        rc = woq_moments_flush(&stage, &w);
+        rc = imatrix_path ? end_imatrix(&im, &w) : woq_moments_flush(&stage, &w);
     woq_moments_stage_release(&stage);
+    woq_imatrix_release(&im.m);
+    woq_frame_release(&im.out);
     return woq_filter_close(&w, rc);
 }

@@ -220,6 +220,17 @@ int woq_gguf_keys_init(struct woq_gguf_keys *k, const struct woq_config *c,
     return rc == WOQ_OK && k->oom ? woq_fail_nomem(err, k->text.len) : rc;
 }
 
+int woq_gguf_keys_imatrix(struct woq_gguf_keys *k, const char *file, const char *dataset,
+                          size_t n_entries, size_t n_chunks, struct woq_error *err)
+{
+    kv_text(k, NULL, "quantize.imatrix.file", file);
+    if (dataset)
+        kv_text(k, NULL, "quantize.imatrix.dataset", dataset);
+    kv_u32(k, NULL, "quantize.imatrix.entries_count", n_entries);
+    kv_u32(k, NULL, "quantize.imatrix.chunks_count", n_chunks);
+    return k->oom ? woq_fail_nomem(err, k->text.len) : WOQ_OK;
+}
+
 void woq_gguf_keys_release(struct woq_gguf_keys *k)
 {
     woq_str_release(&k->text);

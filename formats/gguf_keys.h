@@ -18,6 +18,9 @@ struct woq_gguf_keys {
 int woq_gguf_keys_init(struct woq_gguf_keys *k, const struct woq_config *c,
                        const struct woq_json *config, const struct woq_frame *modl,
                        const char *name, struct woq_error *err);
+/* What llama-quantize records of an importance matrix. */
+int woq_gguf_keys_imatrix(struct woq_gguf_keys *k, const char *file, const char *dataset,
+                          size_t n_entries, size_t n_chunks, struct woq_error *err);
 void woq_gguf_keys_release(struct woq_gguf_keys *k); /* accepts a zeroed struct */
 
 /* rope_freqs.weight of llama3 scaling: n_rot / 2 divisors (formats.md 3.4). */

@@ -8,10 +8,12 @@
 #include <formats/gguf.h>
 #include <formats/gguf_keys.h>
 #include <formats/gguf_types.h>
+#include <formats/imatrix.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <woq/side.h>
 #include <woq/threads.h>
 
 #define ALIGN 32u
@@ -33,6 +35,9 @@ struct gguf {
     uint64_t data_start; /* as predicted */
     struct woq_outfile file;
     struct woq_buf out, rows;
+    struct woq_imatrix imatrix;
+    size_t n_important; /* matrices that had an entry there */
+    struct woq_buf importance;
 };
 
 static int gguf_open(struct woq_sink *s, struct woq_error *err)
@@ -45,9 +50,9 @@ static int gguf_open(struct woq_sink *s, struct woq_error *err)
         return woq_fail_nomem(err, sizeof *p);
     rc = woq_gguf_types_init(&p->types, s->opts.type, s->opts.embed_type, s->opts.head_type,
                              &s->opts.tensor_types, s->opts.pure, err);
-    if (rc)
-        return rc;
-    return woq_outfile_open(&p->file, &s->out, NULL, err);
+    if (rc == WOQ_OK && s->opts.imatrix)
+        rc = woq_imatrix_open(&p->imatrix, s->opts.imatrix, err);
+    return rc == WOQ_OK ? woq_outfile_open(&p->file, &s->out, NULL, err) : rc;
 }
 
 static uint64_t info_bytes(const char *name, unsigned n_dims)
@@ -146,6 +151,9 @@ static int gguf_model(struct woq_sink *s, const struct woq_frame *modl, struct w
                         "rope over %zu of %zu head dimensions has no form in GGUF's '%s'",
                         s->shape.n_rot, s->shape.head_dim, s->shape.arch->gguf_arch);
     rc = woq_gguf_keys_init(&p->keys, &s->shape, s->config, modl, name ? name : "model", err);
+    if (rc == WOQ_OK && s->opts.imatrix)
+        rc = woq_gguf_keys_imatrix(&p->keys, s->opts.imatrix, p->imatrix.dataset,
+                                   p->imatrix.n_entries, woq_imatrix_chunks(&p->imatrix), err);
     if (rc)
         return rc;
     p->data_start = woq_align(predict(s, p), ALIGN);
@@ -313,6 +321,43 @@ static const struct woq_array *raw_of(const struct woq_frame *f, const struct wo
     return NULL;
 }
 
+/* Importance of the columns of a matrix, from the file, else from the stream; NULL if there is
+ * none. Scaled to a mean of 1, and never 0: where nothing came in on a column it still has to
+ * decode. */
+static int find_importance(struct woq_sink *s, const struct woq_frame *f, const char *gguf_name,
+                           size_t n_cols, const float **out, struct woq_error *err)
+{
+    bool is_sum;
+    struct gguf *p = s->priv;
+    const struct woq_imatrix_entry *e = woq_imatrix_get(&p->imatrix, gguf_name);
+    const struct woq_importance *imp = s->opts.imatrix ? NULL : woq_sink_importance(s, f, &is_sum);
+    const float *from = e ? e->mean_sq : imp ? imp->diag : NULL;
+    double sum = 0;
+    float *w;
+
+    *out = NULL;
+    if (imp && imp->n != n_cols)
+        return woq_fail(err, WOQ_EDATA, NULL,
+                        "the statistics before it have %zu inputs, the matrix %zu", imp->n, n_cols);
+    if (e && e->n * e->n_mats != n_cols)
+        return woq_fail(err, WOQ_EDATA, "was it measured on this model?",
+                        "%s has %zu values for it, the matrix %zu columns", s->opts.imatrix,
+                        e->n * e->n_mats, n_cols);
+    for (size_t i = 0; from && i < n_cols; i++)
+        sum += (double)from[i];
+    if (!(sum > 0))
+        return WOQ_OK;
+    if (!(w = woq_buf_need(&p->importance, n_cols * sizeof *w, err)))
+        return WOQ_ENOMEM;
+    for (size_t i = 0; i < n_cols; i++) {
+        w[i] = (float)((double)from[i] / sum * (double)n_cols);
+        w[i] = w[i] > 1e-6f ? w[i] : 1e-6f;
+    }
+    p->n_important++;
+    *out = w;
+    return WOQ_OK;
+}
+
 /* The type of a float matrix, and its bytes where it has them in that type. */
 static void choose_type(struct woq_sink *s, const struct woq_frame *f, const struct woq_tensor *t,
                         const char *gguf_name, struct rows_job *j)
@@ -362,9 +407,11 @@ static int fill_job(struct woq_sink *s, const struct woq_frame *f, const char *g
     j->src = t.data;
     j->dtype = t.dtype;
     j->type = woq_ggml_type(WOQ_GGML_F32);
-    if (*matrix)
-        choose_type(s, f, &t, gguf_name, j);
-    return WOQ_OK;
+    if (!*matrix)
+        return WOQ_OK;
+    rc = find_importance(s, f, gguf_name, t.n_cols, &j->importance, err);
+    choose_type(s, f, &t, gguf_name, j);
+    return rc;
 }
 
 static int gguf_tensor(struct woq_sink *s, const struct woq_frame *f, enum woq_role role,
@@ -462,6 +509,9 @@ static int gguf_finish(struct woq_sink *s, struct woq_error *err)
     const uint32_t type = woq_gguf_file_type(&p->types, most_common(p));
     int rc;
 
+    if (s->opts.imatrix && !p->n_important)
+        return woq_fail(err, WOQ_EDATA, "was it measured on this model?",
+                        "%s: no entry names a float matrix of the stream", s->opts.imatrix);
     memcpy(p->keys.text.s + p->keys.file_type_at, &type, 4);
     rc = make_header(p, &h) == WOQ_OK ? WOQ_OK : woq_fail_nomem(err, h.len);
     if (rc == WOQ_OK)
@@ -488,6 +538,8 @@ static void gguf_release(struct woq_sink *s)
     woq_gguf_types_release(&p->types);
     woq_buf_release(&p->out);
     woq_buf_release(&p->rows);
+    woq_buf_release(&p->importance);
+    woq_imatrix_release(&p->imatrix);
     free(p->infos);
     free(p);
     s->priv = NULL;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <woq/side.h>
 
 /* A model may not replace itself, nor a copy of itself. */
 static int check_source(const struct woq_sink *s, struct woq_error *err)
@@ -32,9 +33,13 @@ int woq_sink_open(struct woq_sink *s, const struct woq_sink_opts *opts, const st
     memset(s, 0, sizeof *s);
     s->opts = *opts;
     s->report.format = opts->format;
-    s->ops = !strcmp(opts->format, "gguf") ? &woq_gguf_sink : &woq_folder_sink;
+    s->ops = !strcmp(opts->format, "gguf")          ? &woq_gguf_sink
+             : !strncmp(opts->format, "imatrix", 7) ? &woq_imatrix_sink
+                                                    : &woq_folder_sink;
     if (head && !(s->head = woq_json_copy(head)))
         return woq_fail_nomem(err, 1 << 10);
+    if (!(s->side = calloc(1, sizeof(struct woq_side))))
+        return woq_fail_nomem(err, sizeof(struct woq_side));
     rc = check_source(s, err);
     if (rc == WOQ_OK)
         rc = woq_out_open(&s->out, opts->path, s->ops->is_folder, opts->force, err);
@@ -57,7 +62,7 @@ static int need_space(const struct woq_sink *s, double bytes, struct woq_error *
 static int check_space_before(const struct woq_sink *s, struct woq_error *err)
 {
     const bool gguf = s->ops == &woq_gguf_sink, packed = woq_packed_format(s->opts.format) != NULL;
-    const double linear_bits = packed ? 1 : gguf ? 4.5 : 16, other_bits = gguf ? 4.5 : 16;
+    const double linear_bits = packed ? 1 : gguf ? 1.6 : 16, other_bits = gguf ? 1.6 : 16;
     double bits = 0;
 
     for (int r = 1; r < WOQ_N_ROLES && s->shape.arch; r++) {
@@ -109,7 +114,7 @@ static int take_model(struct woq_sink *s, const struct woq_frame *f, struct woq_
     s->seen = calloc(s->shape.arch ? s->shape.n_layers + 1 : 1, sizeof *s->seen);
     if (!s->seen)
         return woq_fail_nomem(err, s->shape.n_layers * sizeof *s->seen);
-    rc = check_space_before(s, err);
+    rc = s->ops == &woq_imatrix_sink ? WOQ_OK : check_space_before(s, err);
     return rc == WOQ_OK ? s->ops->model(s, f, err) : rc;
 }
 
@@ -182,8 +187,10 @@ int woq_sink_put(struct woq_sink *s, const struct woq_frame *f, struct woq_error
     }
     if (woq_frame_is(f, "BLKE"))
         return check_space_now(s, err);
+    if (woq_side_is(f) && s->ops != &woq_folder_sink)
+        return woq_side_read(s->side, f, err);
     if (f->type[0] >= 'a' && f->type[0] <= 'z')
-        return WOQ_OK; /* statistics and notes end here */
+        return WOQ_OK; /* notes and the like end here */
     return woq_fail(err, WOQ_ETYPE, "see woq-stream(5)", "a %s frame has no place in a checkpoint",
                     f->type);
 }
@@ -213,6 +220,16 @@ static int check_complete(const struct woq_sink *s, struct woq_error *err)
     return WOQ_OK;
 }
 
+const struct woq_importance *woq_sink_importance(const struct woq_sink *s,
+                                                 const struct woq_frame *weight, bool *is_sum)
+{
+    const struct woq_side *side = s->side;
+    const struct woq_importance *imp = woq_side_of(side, weight);
+
+    *is_sum = imp == &side->hess;
+    return imp;
+}
+
 int woq_sink_finish(struct woq_sink *s, struct woq_error *err)
 {
     int rc = check_complete(s, err);
@@ -227,6 +244,9 @@ void woq_sink_release(struct woq_sink *s)
     if (s->ops)
         s->ops->release(s);
     woq_out_release(&s->out);
+    if (s->side)
+        woq_side_release(s->side);
+    free(s->side);
     woq_json_free(s->head);
     woq_json_free(s->config);
     free(s->seen);

@@ -10,15 +10,19 @@
 #include <woq/opt.h>
 #include <woq/quant.h>
 
+struct woq_importance; /* woq/side.h */
+
 struct woq_sink_opts {
-    const char *path;   /* what is to appear: a folder, for gguf a file */
-    const char *format; /* "safetensors" "gguf", or one of packed_config.c: "gptq" "awq" */
+    const char *path;   /* what is to appear: a folder, for gguf and imatrix a file */
+    const char *format; /* "safetensors" "gguf" "imatrix" "imatrix-dat", or one of packed_config.c:
+                           "gptq" "awq" */
     const char *dtype;  /* of float tensors in a folder: "keep" "f32" "f16" "bf16"; NULL or "auto":
                          * keep for safetensors, f16 for packed ones */
     const char *type;   /* gguf, float matrices: see gguf_types.h, as the next four */
     const char *embed_type, *head_type;
     struct woq_list tensor_types;
     bool pure;
+    const char *imatrix;           /* gguf: path of an importance matrix, or NULL */
     const char *checkpoint_format; /* packed: "auto", or a form of the format */
     uint64_t shard_bytes;
     bool force;
@@ -55,6 +59,7 @@ struct woq_sink {
     struct woq_json *head;   /* HEAD of the stream, copied */
     struct woq_json *config; /* config.json; NULL until MODL came */
     struct woq_config shape; /* what it says; shape.arch NULL if the architecture is unknown */
+    void *side;              /* importance of the weights that come next; sink.c's own */
     uint32_t *seen;          /* per block (last: outside) bits of role * 2 + bias */
     uint64_t block_start, smallest_block;
     size_t blocks_done;
@@ -67,8 +72,12 @@ int woq_sink_open(struct woq_sink *s, const struct woq_sink_opts *opts, const st
 int woq_sink_put(struct woq_sink *s, const struct woq_frame *f, struct woq_error *err);
 /* Only after TAIL: checks that nothing is missing, then gives the result its name. */
 int woq_sink_finish(struct woq_sink *s, struct woq_error *err);
+/* For ops: the importance in the stream that belongs to a weight, or NULL; *is_sum: of x^2 over its
+ * tokens, not the mean. */
+const struct woq_importance *woq_sink_importance(const struct woq_sink *s,
+                                                 const struct woq_frame *weight, bool *is_sum);
 void woq_sink_release(struct woq_sink *s); /* without finish: nothing is left. Accepts zeroes. */
 
-extern const struct woq_sink_ops woq_folder_sink, woq_gguf_sink;
+extern const struct woq_sink_ops woq_folder_sink, woq_gguf_sink, woq_imatrix_sink;
 
 #endif

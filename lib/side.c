@@ -56,12 +56,15 @@ static int hess_diagonal(const struct woq_frame *f, const float **data, size_t *
 static int read_importance(struct woq_importance *imp, const struct woq_frame *f,
                            struct woq_error *err)
 {
-    const struct woq_array *a = NULL;
+    const struct woq_array *a = NULL, *count = woq_frame_array(f, "n_tokens");
     const float *data = NULL;
     float *diag;
     size_t n = 0, step = 1;
     int rc;
 
+    imp->n_tokens = 0;
+    if (count && count->dtype == WOQ_U64 && count->n_elem == 1)
+        memcpy(&imp->n_tokens, count->data, sizeof imp->n_tokens);
     if (woq_frame_is(f, "hess")) {
         if ((rc = hess_diagonal(f, &data, &n, &step, err)))
             return rc;
@@ -89,14 +92,19 @@ static int read_importance(struct woq_importance *imp, const struct woq_frame *f
     return WOQ_OK;
 }
 
+int woq_side_read(struct woq_side *s, const struct woq_frame *f, struct woq_error *err)
+{
+    if (woq_frame_is(f, "hess"))
+        return read_importance(&s->hess, f, err);
+    if (woq_frame_is(f, "stat") && woq_frame_array(f, "mean_sq"))
+        return read_importance(&s->stat, f, err);
+    return WOQ_OK;
+}
+
 int woq_side_hold(struct woq_side *s, struct woq_frame *f, struct woq_error *err)
 {
-    int rc = WOQ_OK;
+    int rc = woq_side_read(s, f, err);
 
-    if (woq_frame_is(f, "hess"))
-        rc = read_importance(&s->hess, f, err);
-    else if (woq_frame_is(f, "stat") && woq_frame_array(f, "mean_sq"))
-        rc = read_importance(&s->stat, f, err);
     if (rc)
         return rc;
     if (s->n_held == s->cap_held) {
@@ -118,12 +126,15 @@ static bool belongs(const struct woq_importance *imp, const struct woq_frame *we
                          same_group(imp->group, imp->block, weight));
 }
 
+const struct woq_importance *woq_side_of(const struct woq_side *s, const struct woq_frame *weight)
+{
+    return belongs(&s->hess, weight) ? &s->hess : belongs(&s->stat, weight) ? &s->stat : NULL;
+}
+
 int woq_side_importance(const struct woq_side *s, const struct woq_frame *weight, size_t n_cols,
                         const float **importance, struct woq_error *err)
 {
-    const struct woq_importance *imp = belongs(&s->hess, weight)   ? &s->hess
-                                       : belongs(&s->stat, weight) ? &s->stat
-                                                                   : NULL;
+    const struct woq_importance *imp = woq_side_of(s, weight);
 
     *importance = NULL;
     if (!imp)

@@ -11,6 +11,7 @@
 struct woq_importance {
     float *diag; /* [n]: diagonal of the Hessian, or mean of x^2 */
     size_t n;
+    uint64_t n_tokens; /* 0 where the frame does not tell */
     char of[256], group[32];
     int64_t block;
 };
@@ -22,6 +23,11 @@ struct woq_side { /* zeroed = empty */
 };
 
 bool woq_side_is(const struct woq_frame *f);
+/* Reads the importance of a frame that describes a weight, if it has one; the frame stays. */
+int woq_side_read(struct woq_side *s, const struct woq_frame *f, struct woq_error *err);
+/* The importance that was read last and belongs to the weight, or NULL; the Hessian's goes first.
+ */
+const struct woq_importance *woq_side_of(const struct woq_side *s, const struct woq_frame *weight);
 /* Takes the frame over (the reader's frame is empty then) and reads its importance, if it has one.
  */
 int woq_side_hold(struct woq_side *s, struct woq_frame *f, struct woq_error *err);

@@ -48,7 +48,11 @@ calibrated() {
 }
 @test "woq-calib" { calibrated && runs woq-calib && woq-fsck hessians.wts && [ -e tiny-4bit/config.json ]; }
 @test "woq-hessian" { calibrated && runs woq-hessian && woq-fsck all.wts && woq-ls --json ab.wts | grep -F '[[0,64]]'; }
-@test "woq-stats" { calibrated && runs woq-stats && [ "$(woq-ls tiny-3bit.wts | grep -c QTEN)" = 14 ]; }
+@test "woq-stats" {
+    calibrated
+    woq-extract tiny/ | woq-calib --tokens calib.wts --emit stat | woq-pack -q -f imatrix -o tiny.imatrix
+    runs woq-stats && [ "$(woq-ls tiny-im.wts | grep -c QTEN)" = 14 ] && [ "$(woq-ls tiny-3bit.wts | grep -c QTEN)" = 14 ]
+}
 @test "woq-gptq" { calibrated && runs woq-gptq && [ "$(woq-ls tiny-2.wts | grep -c QTEN)" = 14 ]; }
 # What other pages take: a checkpoint as folder, GGUF and GPTQ, and texts.
 checkpoints() {

@@ -420,6 +420,10 @@ permuted() {
     woq-extract model/ | woq-rtn --bits 4 --group-size 64 | woq-pack --format gptq -o out-gptq/
     woq-extract model/ | woq-rtn --bits 4 --group-size 32 | woq-pack -f gguf --embed-type q8_0 -o out.gguf
     woq-extract model/ | woq-pack -f gguf -t q4_k_m --tensor-type '*.ffn_down.weight=q6_k' -o out-q4_k_m.gguf
+    woq-gen '@TOKN{"sample":0};ids:u32:1,2,3,4,5,6,7,8' >t.wts # stands for the text of the page
+    woq-extract model/ | woq-calib -q --tokens t.wts --emit stat >stat.wts
+    woq-pack -f imatrix -o model.imatrix stat.wts
+    woq-extract model/ | woq-pack -f gguf -t q4_k_m --imatrix model.imatrix -o out-imatrix.gguf
     woq-extract out.gguf | woq-pack --format safetensors --dtype bf16 -o out-float/
     woq-extract out-float >/dev/null
 }

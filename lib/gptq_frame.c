@@ -90,6 +90,7 @@ void woq_gptq_group_release(struct woq_gptq_group *g)
     woq_buf_release(&g->h);
     woq_buf_release(&g->d);
     woq_buf_release(&g->target);
+    woq_buf_release(&g->drift);
     woq_frame_release(&g->other);
 }
 
@@ -123,12 +124,12 @@ static int quantize(struct woq_frame *out, const struct woq_frame *weight, const
 }
 
 static int target_error(double *error, const struct woq_frame *q, const float *data,
-                        const struct woq_factor *f, struct woq_error *err)
+                        const float *wd, const struct woq_factor *f, struct woq_error *err)
 {
     struct woq_qview view;
     const int rc = woq_qview_init(&view, q, err);
 
-    return rc ? rc : woq_gptq_target_error(error, &view, data, f, err);
+    return rc ? rc : woq_gptq_target_error(error, &view, data, wd, f, err);
 }
 
 /* Again with the weights that aim at the float path's output; the better result goes to `out`. */
@@ -139,16 +140,21 @@ static int correct(struct woq_frame *out, const struct woq_frame *weight, const 
 {
     const struct woq_factor *f = &g->factor;
     float *target = woq_buf_need(&g->target, t->n_elem * sizeof *target, err);
+    float *wd = target ? woq_buf_need(&g->drift, t->n_elem * sizeof *wd, err) : NULL;
     struct woq_gptq_report plain = *report;
     struct woq_frame swap;
-    int rc = target ? woq_gptq_target(target, data, t->n_rows, f, o->correct, err) : WOQ_ENOMEM;
+    int rc;
 
+    if (!wd)
+        return WOQ_ENOMEM;
+    woq_gptq_drift(wd, data, t->n_rows, f);
+    rc = woq_gptq_target(target, data, wd, t->n_rows, f, o->correct, err);
     if (rc == WOQ_OK)
         rc = quantize(&g->other, weight, target, t->n_rows, t->n_cols, f, o, report, err);
     if (rc == WOQ_OK)
-        rc = target_error(&plain.plain_error, out, data, f, err);
+        rc = target_error(&plain.plain_error, out, data, wd, f, err);
     if (rc == WOQ_OK)
-        rc = target_error(&plain.corrected_error, &g->other, data, f, err);
+        rc = target_error(&plain.corrected_error, &g->other, data, wd, f, err);
     if (rc)
         return rc;
     report->plain_error = plain.plain_error;

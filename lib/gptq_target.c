@@ -18,8 +18,8 @@
 enum { ROWS = 16 };
 
 struct toward {
-    float *target;
-    const float *w, *ut; /* ut: U transposed */
+    float *target, *sum;      /* what is made: the target; or w D, negated */
+    const float *w, *wd, *ut; /* wd: w D, negated; ut: U transposed */
     const struct woq_factor *f;
     const struct woq_qview *q;
     size_t n_rows;
@@ -33,13 +33,30 @@ static size_t rows_of(const struct toward *t, size_t item)
     return t->n_rows - item * ROWS < ROWS ? t->n_rows - item * ROWS : ROWS;
 }
 
+static void drift_tile(void *ctx, size_t item, int thread)
+{
+    const struct toward *t = ctx;
+    const size_t n = t->f->n, at = item * ROWS * n;
+
+    (void)thread;
+    memset(t->sum + at, 0, rows_of(t, item) * n * sizeof *t->sum);
+    woq_kernels()->rank_sub_f32(t->sum + at, n, t->w + at, n, t->f->d, n, rows_of(t, item), n, n);
+}
+
+void woq_gptq_drift(float *wd, const float *w, size_t n_rows, const struct woq_factor *f)
+{
+    struct toward t = { .sum = wd, .w = w, .f = f, .n_rows = n_rows };
+
+    woq_parallel((n_rows + ROWS - 1) / ROWS, drift_tile, &t);
+}
+
 /* target = w + alpha w D U^T U, in the order of the factor. */
 static void target_tile(void *ctx, size_t item, int thread)
 {
     struct toward *t = ctx;
     const struct woq_kernels *k = woq_kernels();
     const size_t n = t->f->n, rows = rows_of(t, item);
-    const float *w = t->w + item * ROWS * n;
+    const float *w = t->w + item * ROWS * n, *wd = t->wd + item * ROWS * n;
     float *target = t->target + item * ROWS * n;
     float *a = calloc(2 * ROWS * n, sizeof *a), *b = a ? a + ROWS * n : NULL;
 
@@ -48,11 +65,9 @@ static void target_tile(void *ctx, size_t item, int thread)
         atomic_store(&t->failed, 1);
         return;
     }
-    k->rank_sub_f32(b, n, w, n, t->f->d, n, rows, n, n); /* -w D */
     for (size_t i = 0; i < rows; i++)
         for (size_t c = 0; c < n; c++)
-            a[i * n + c] = b[i * n + t->f->perm[c]];
-    memset(b, 0, rows * n * sizeof *b);
+            a[i * n + c] = wd[i * n + t->f->perm[c]];
     k->rank_sub_f32(b, n, a, n, t->ut, n, rows, n, n);
     memset(a, 0, rows * n * sizeof *a);
     k->rank_sub_f32(a, n, b, n, t->f->u, n, rows, n, n); /* -w D U^T U, permuted */
@@ -65,12 +80,12 @@ static void target_tile(void *ctx, size_t item, int thread)
     free(a);
 }
 
-int woq_gptq_target(float *target, const float *w, size_t n_rows, const struct woq_factor *f,
-                    double alpha, struct woq_error *err)
+int woq_gptq_target(float *target, const float *w, const float *wd, size_t n_rows,
+                    const struct woq_factor *f, double alpha, struct woq_error *err)
 {
     const size_t n = f->n;
     float *ut = woq_alloc(n * n * sizeof *ut, err);
-    struct toward t = { .target = target, .w = w, .ut = ut, .f = f, .n_rows = n_rows };
+    struct toward t = { .target = target, .w = w, .wd = wd, .ut = ut, .f = f, .n_rows = n_rows };
 
     if (!ut)
         return WOQ_ENOMEM;
@@ -94,9 +109,8 @@ static void error_tile(void *ctx, size_t item, int thread)
     struct toward *t = ctx;
     const struct woq_kernels *k = woq_kernels();
     const size_t n = t->f->n, rows = rows_of(t, item), row0 = item * ROWS;
-    const float *w = t->w + row0 * n;
-    float *r = calloc(3 * ROWS * n, sizeof *r), *hr = r ? r + ROWS * n : NULL;
-    float *wd = r ? r + 2 * ROWS * n : NULL;
+    const float *w = t->w + row0 * n, *wd = t->wd + row0 * n;
+    float *r = calloc(2 * ROWS * n, sizeof *r), *hr = r ? r + ROWS * n : NULL;
 
     (void)thread;
     if (!r) {
@@ -107,7 +121,6 @@ static void error_tile(void *ctx, size_t item, int thread)
     for (size_t i = 0; i < rows * n; i++)
         r[i] = w[i] - r[i];
     k->rank_sub_f32(hr, n, r, n, t->f->h, n, rows, n, n);
-    k->rank_sub_f32(wd, n, w, n, t->f->d, n, rows, n, n);
     for (size_t i = 0; i < rows; i++) {
         double sum = 0;
 
@@ -118,10 +131,10 @@ static void error_tile(void *ctx, size_t item, int thread)
     free(r);
 }
 
-int woq_gptq_target_error(double *error, const struct woq_qview *q, const float *w,
+int woq_gptq_target_error(double *error, const struct woq_qview *q, const float *w, const float *wd,
                           const struct woq_factor *f, struct woq_error *err)
 {
-    struct toward t = { .w = w, .f = f, .q = q, .n_rows = q->n_rows };
+    struct toward t = { .w = w, .wd = wd, .f = f, .q = q, .n_rows = q->n_rows };
 
     t.error = woq_alloc((q->n_rows + !q->n_rows) * sizeof *t.error, err);
     if (!t.error)
@@ -131,5 +144,5 @@ int woq_gptq_target_error(double *error, const struct woq_qview *q, const float 
     for (size_t i = 0; i < q->n_rows; i++)
         *error += t.error[i];
     free(t.error);
-    return atomic_load(&t.failed) ? woq_fail_nomem(err, 3 * ROWS * f->n * sizeof *w) : WOQ_OK;
+    return atomic_load(&t.failed) ? woq_fail_nomem(err, 2 * ROWS * f->n * sizeof *w) : WOQ_OK;
 }

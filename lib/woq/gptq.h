@@ -45,13 +45,15 @@ int woq_gptq(const struct woq_qarrays *out, const float *w, size_t n_rows,
              const struct woq_factor *f, const struct woq_gptq_opts *o,
              struct woq_gptq_report *report, struct woq_error *err);
 
-/* target [n_rows][n] = w + alpha w D H^-1 with f->d and the damped, factored H: the real weights
- * that bring the quantized path to the float path's output (see gptq_target.c). */
-int woq_gptq_target(float *target, const float *w, size_t n_rows, const struct woq_factor *f,
-                    double alpha, struct woq_error *err);
+/* wd [n_rows][n] = -w D with f->d: how the drift of the inputs moves the outputs. */
+void woq_gptq_drift(float *wd, const float *w, size_t n_rows, const struct woq_factor *f);
+/* target [n_rows][n] = w + alpha w D H^-1 with wd by woq_gptq_drift and the damped, factored H: the
+ * real weights that bring the quantized path to the float path's output (see gptq_target.c). */
+int woq_gptq_target(float *target, const float *w, const float *wd, size_t n_rows,
+                    const struct woq_factor *f, double alpha, struct woq_error *err);
 /* *error: sum over rows of r H r + 2 r (w D), r = w - dequant(q): how far the output is from the
- * float path's, but for what does not depend on q. Needs f->h and f->d. */
-int woq_gptq_target_error(double *error, const struct woq_qview *q, const float *w,
+ * float path's, but for what does not depend on q. Needs f->h, and wd by woq_gptq_drift. */
+int woq_gptq_target_error(double *error, const struct woq_qview *q, const float *w, const float *wd,
                           const struct woq_factor *f, struct woq_error *err);
 
 /* The factor of the group in hand, made from a `hess` frame once for all its linears. Zeroed =
@@ -60,7 +62,7 @@ struct woq_gptq_group {
     struct woq_factor factor;
     struct woq_buf h, d;    /* what factor.h and factor.d point to, where they are needed */
     struct woq_frame other; /* the second of two results */
-    struct woq_buf target;
+    struct woq_buf target, drift;
     int64_t group_size; /* that the factor was made for; counts for WOQ_ORDER_GAR */
     int64_t block;
     char of[256], group[32]; /* of the hess frame */

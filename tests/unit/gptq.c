@@ -435,7 +435,7 @@ static void test_refit_threads(void **state)
 static void test_target(void **state)
 {
     enum { N = 40, T = 64, R = 5 };
-    static float d[N * N], target[R * N], xf[T * N];
+    static float d[N * N], target[R * N], wd[R * N], xf[T * N];
     struct woq_error err = { 0 };
     double plain = 0, aimed = 0;
 
@@ -457,7 +457,8 @@ static void test_target(void **state)
     assert_int_equal(woq_factor_init(&factor, H, N, WOQ_ORDER_ACT, 8, 1e-6, &err), WOQ_OK);
     factor.h = H;
     factor.d = d;
-    assert_int_equal(woq_gptq_target(target, W, R, &factor, 1, &err), WOQ_OK);
+    woq_gptq_drift(wd, W, R, &factor);
+    assert_int_equal(woq_gptq_target(target, W, wd, R, &factor, 1, &err), WOQ_OK);
     for (size_t i = 0; i < R; i++)
         for (size_t t = 0; t < T; t++) {
             double want = 0, a = 0, b = 0;
@@ -473,7 +474,7 @@ static void test_target(void **state)
     print_message("distance from the float path: %.6g with W, %.6g with the target\n", plain,
                   aimed);
     assert_true(aimed < 0.6 * plain);
-    assert_int_equal(woq_gptq_target(target, W, R, &factor, 0, &err), WOQ_OK);
+    assert_int_equal(woq_gptq_target(target, W, wd, R, &factor, 0, &err), WOQ_OK);
     assert_memory_equal(target, W, R * N * sizeof *W);
     woq_factor_release(&factor);
 }

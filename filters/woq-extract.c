@@ -64,7 +64,7 @@ static void list_text(const struct woq_source *s, const struct woq_plan *p)
 
         woq_shape_text(shape, sizeof shape, item->n_dims, item->shape);
         printf("%-48s %-8s %-14s %12" PRIu64 "  %s\n", item->name, item->stored, shape,
-               item->file_bytes, woq_role_name(p->steps[i].role));
+               item->file_bytes, woq_role_name(p->steps[i].place.role));
     }
 }
 
@@ -131,7 +131,7 @@ static int put_tensors(struct woq_filter *w, struct woq_source *s, const struct 
     int rc = WOQ_OK;
 
     for (size_t i = 0; i <= p->n_steps && rc == WOQ_OK; i++) {
-        const long next = i < p->n_steps ? p->steps[i].block : -1;
+        const long next = i < p->n_steps ? p->steps[i].place.block : -1;
 
         if (next != block && block >= 0 && (rc = put_border(w, "BLKE", block)) < 0)
             break;

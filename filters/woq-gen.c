@@ -5,7 +5,7 @@
 #include <woq/filter.h>
 #include <woq/gen.h>
 
-static const char *llama, *model_name;
+static const char *llama, *config_path, *model_name;
 static struct woq_list modl;
 static long n_frames;
 static uint64_t frame_bytes = 64 << 20;
@@ -14,6 +14,8 @@ static uint64_t frame_bytes = 64 << 20;
 static const struct woq_opt opts[] = {
     { WOQ_OPT_STR, 0, "llama", "KEY=N,...", &llama, false,
       "a llama model with random weights; keys hidden inter layers heads kv vocab ctx tie dtype seed" },
+    { WOQ_OPT_STR, 0, "config", "FILE", &config_path, false,
+      "a model of any architecture with random f32 weights, as this config.json describes it" },
     { WOQ_OPT_STR, 0, "model", "NAME", &model_name, false, "name of the model in HEAD" },
     { WOQ_OPT_LIST, 0, "modl", "FILE", &modl, false,
       "begin with a MODL frame that holds FILE (config.json, tokenizer.json); may be repeated" },
@@ -62,16 +64,26 @@ static int put_operands(struct woq_filter *w)
     return rc;
 }
 
-static int put_llama(struct woq_filter *w)
+static int put_model(struct woq_filter *w)
 {
-    struct woq_gen_model *m;
+    struct woq_gen_model *m = NULL;
     struct woq_json *total;
     struct woq_frame *f;
     uint64_t frames, bytes;
+    char *text = NULL;
+    size_t n;
     int rc;
 
-    if ((rc = woq_gen_model_open(&m, llama, &w->err)) < 0)
-        return rc;
+    if (config_path) {
+        rc = woq_file_read(config_path, 0, &text, &n, &w->err);
+        if (rc == WOQ_OK)
+            rc = woq_gen_model_open_config(&m, text, WOQ_F32, 1, &w->err);
+        free(text);
+    } else {
+        rc = woq_gen_model_open(&m, llama, &w->err);
+    }
+    if (rc < 0)
+        return config_path ? woq_error_at(&w->err, "%s", config_path) : rc;
     woq_gen_model_total(m, &frames, &bytes);
     total = woq_json_object();
     woq_json_set_num(total, "frames", (double)frames);
@@ -117,8 +129,10 @@ static int generate(struct woq_filter *w)
         woq_json_set_str(woq_filter_head(w), "model", model_name ? model_name : "llama-random");
     if (modl.n)
         rc = put_modl(w);
-    if (rc == WOQ_OK && llama)
-        rc = put_llama(w);
+    if (rc == WOQ_OK && llama && config_path)
+        rc = woq_fail(&w->err, WOQ_EUSAGE, NULL, "--llama and --config: want one of them");
+    if (rc == WOQ_OK && (llama || config_path))
+        rc = put_model(w);
     if (rc == WOQ_OK && n_frames)
         rc = put_bulk(w);
     return rc == WOQ_OK ? put_operands(w) : rc;

@@ -1,4 +1,5 @@
 /* woq-info -- what this build is and what it would use on this machine. */
+#include <woq/arch.h>
 #include <woq/filter.h>
 #include <woq/kernels.h>
 #include <woq/linalg.h>
@@ -50,6 +51,22 @@ static struct woq_json *packages(void)
     return o;
 }
 
+/* What config.json may name as model_type, as the table of architectures has it. */
+static struct woq_json *architectures(void)
+{
+    struct woq_json *list = woq_json_array();
+    const struct woq_arch *a;
+
+    for (size_t i = 0; (a = woq_arch_at(i)); i++) {
+        struct woq_json *o = woq_json_object();
+        woq_json_set_str(o, "model_type", a->model_type);
+        woq_json_set_str(o, "class", a->architectures[0]);
+        woq_json_set(o, "gguf", a->gguf_arch ? woq_json_of_str(a->gguf_arch) : woq_json_of_null());
+        woq_json_push(list, o);
+    }
+    return list;
+}
+
 static struct woq_json *collect(void)
 {
     struct woq_json *o = woq_json_object(), *blas = woq_json_object();
@@ -63,6 +80,7 @@ static struct woq_json *collect(void)
     woq_json_set_str(blas, "config", woq_blas_config());
     woq_json_set(o, "blas", blas);
     woq_json_set(o, "packages", packages());
+    woq_json_set(o, "architectures", architectures());
     return o;
 }
 
@@ -84,6 +102,13 @@ static void print_text(const struct woq_json *o)
     woq_json_each(package, woq_json_get(o, "packages"))
     {
         printf("package  %-8s %s\n", woq_json_key(package), woq_json_str(package));
+    }
+    woq_json_each(arch, woq_json_get(o, "architectures"))
+    {
+        const char *gguf = woq_json_get_str(arch, "gguf");
+
+        printf("arch     %-12s %s%s%s\n", woq_json_get_str(arch, "model_type"),
+               woq_json_get_str(arch, "class"), gguf ? ", GGUF " : "", gguf ? gguf : "");
     }
 }
 

@@ -41,18 +41,15 @@ static int put_stat(struct from_imatrix *im, struct woq_filter *w, const struct 
     const struct woq_imatrix_entry *e;
     uint64_t n, one = 1;
     char name[256];
-    long block;
-    bool bias;
-    enum woq_role role;
+    struct woq_config c = { .arch = im->arch };
+    struct woq_place place;
     int rc;
 
     if (!im->arch)
         return woq_fail(&w->err, WOQ_EDATA, "start the pipe with woq-extract",
                         "a tensor without a MODL frame before it");
-    role = woq_arch_role(im->arch, woq_frame_name(weight), &block, &bias);
-    if (role == WOQ_ROLE_NONE || bias ||
-        woq_arch_gguf_name(im->arch, role, block < 0 ? 0 : (size_t)block, false, name,
-                           sizeof name) != WOQ_OK ||
+    if (!woq_arch_place(im->arch, woq_frame_name(weight), &place) || place.bias ||
+        woq_config_gguf_name(&c, &place, name, sizeof name) != WOQ_OK ||
         !(e = woq_imatrix_get(&im->m, name)))
         return WOQ_OK;
     n = e->n * e->n_mats;

@@ -86,8 +86,7 @@ int woq_estimate_init(struct woq_estimate *e, const struct woq_source *source,
         const struct woq_item *item = &source->items[i];
         struct woq_scheme s;
         uint64_t n = 1;
-        long block;
-        bool bias;
+        struct woq_place p;
         int rc;
 
         for (unsigned d = 0; d < item->n_dims; d++)
@@ -96,9 +95,9 @@ int woq_estimate_init(struct woq_estimate *e, const struct woq_source *source,
         e->source_bytes += item->file_bytes;
         if ((rc = scheme_of(&s, options, rules, item->name, err)) < 0)
             return rc;
-        const enum woq_role role = woq_arch_role(arch, item->name, &block, &bias);
-        add_shape(e, block_bytes, item, n, role, block);
-        if (!woq_role_is_linear(role) || bias || item->n_dims != 2 || woq_scheme_is_float(&s)) {
+        woq_arch_place(arch, item->name, &p);
+        add_shape(e, block_bytes, item, n, p.role, p.block);
+        if (!woq_role_is_linear(p.role) || p.bias || item->n_dims != 2 || woq_scheme_is_float(&s)) {
             e->bytes += n * 2;
             continue;
         }

@@ -178,10 +178,10 @@ void woq_extract_total(const struct woq_source *s, const struct woq_plan *p, boo
         if (!no_side || strcmp(s->side[i].name, "config.json") == 0)
             *bytes = woq_align(*bytes, 64) + s->side[i].bytes;
     for (size_t i = 0; i < p->n_steps; i++) {
-        const long block = p->steps[i].block;
+        const long block = p->steps[i].place.block;
 
         /* BLKB and BLKE around each block that has a tensor. */
-        *n_frames += block >= 0 && (i == 0 || p->steps[i - 1].block != block) ? 3u : 1u;
+        *n_frames += block >= 0 && (i == 0 || p->steps[i - 1].place.block != block) ? 3u : 1u;
         *bytes += item_bytes(&s->items[p->steps[i].item], to);
     }
 }
@@ -200,9 +200,9 @@ struct woq_json *woq_extract_list(const struct woq_source *s, const struct woq_p
         woq_json_set_str(t, "stored", item->stored);
         woq_json_set(t, "shape", shape);
         woq_json_set_num(t, "bytes", (double)item->file_bytes);
-        woq_json_set_str(t, "role", woq_role_name(p->steps[i].role));
-        if (p->steps[i].block >= 0)
-            woq_json_set_num(t, "block", (double)p->steps[i].block);
+        woq_json_set_str(t, "role", woq_role_name(p->steps[i].place.role));
+        if (p->steps[i].place.block >= 0)
+            woq_json_set_num(t, "block", (double)p->steps[i].place.block);
         woq_json_push(tensors, t);
     }
     woq_json_set_str(root, "format", s->format);

@@ -2,6 +2,7 @@
  * files are copied byte for byte; config.json too, unless the dtype or the quantization it tells
  * changed.
  */
+#include <formats/folder_layout.h>
 #include <formats/packed_write.h>
 
 #include <stdatomic.h>
@@ -20,6 +21,7 @@ struct folder {
     bool dequantized;                       /* some QTEN was written as floats */
     struct woq_st_writer st;
     struct woq_packed_writer packer;
+    struct woq_layout layout;
     struct woq_buf out, rows;
     char *config_text;
     size_t config_bytes;
@@ -168,12 +170,32 @@ static int cast_chunk(struct folder *p, const void **out, const void *src, enum 
     return WOQ_OK;
 }
 
+/* A tensor that the folder keeps otherwise than the stream, whole in memory. */
+static int put_whole(struct woq_sink *s, const struct woq_place *at, const char *name,
+                     const void *data, enum woq_dtype from, enum woq_dtype to, unsigned n_dims,
+                     const uint64_t *shape, struct woq_error *err)
+{
+    struct folder *p = s->priv;
+    const size_t n = (size_t)shape[0] * (n_dims > 1 ? (size_t)shape[1] : 1);
+    const void *bytes = NULL;
+    int rc = n_dims == 1 || n_dims == 2
+                 ? cast_chunk(p, &bytes, data, from, to, n, true, err)
+                 : woq_fail(err, WOQ_EDATA, NULL, "%u dims, want 1 or 2", n_dims);
+
+    if (rc == WOQ_OK)
+        rc = woq_layout_put(&p->layout, &p->st, &s->shape, at, name, to, n_dims, shape, bytes, err);
+    s->report.n_weights += n;
+    s->report.tensor_bytes += n * woq_dtype_bytes(to);
+    return rc;
+}
+
 static int put_float(struct woq_sink *s, const struct woq_frame *f, enum woq_role role,
                      struct woq_error *err)
 {
     struct folder *p = s->priv;
     const struct woq_array *a;
     const void *bytes = NULL;
+    struct woq_place at;
     enum woq_dtype to;
     size_t width;
     int rc = woq_frame_want(f, "data", WOQ_NO_DTYPE, 0, &a, err);
@@ -182,6 +204,9 @@ static int put_float(struct woq_sink *s, const struct woq_frame *f, enum woq_rol
         return rc;
     to = woq_dtype_is_float(a->dtype) && p->dtype ? p->dtype : a->dtype;
     width = woq_dtype_bytes(a->dtype);
+    if (!p->packed && woq_layout_differs(&s->shape, woq_frame_name(f), &at))
+        return put_whole(s, &at, woq_frame_name(f), a->data, a->dtype, to, a->n_dims, a->shape,
+                         err);
     rc = woq_st_begin(&p->st, woq_frame_name(f), to, a->n_dims, a->shape, err);
     for (size_t i = 0; i < a->n_elem && rc == WOQ_OK; i += CHUNK_ELEMS) {
         const size_t n = a->n_elem - i < CHUNK_ELEMS ? a->n_elem - i : CHUNK_ELEMS;
@@ -225,11 +250,22 @@ static int put_dequantized(struct woq_sink *s, const struct woq_frame *f, struct
     struct woq_qview q;
     struct rows_job j = { NULL, &q, 0, 0 };
     const void *bytes = NULL;
+    struct woq_place at;
     size_t step;
     int rc = woq_qview_init(&q, f, err);
 
     if (rc)
         return rc;
+    p->dequantized = true;
+    if (woq_layout_differs(&s->shape, woq_frame_name(f), &at)) {
+        const float *data;
+        size_t rows, cols;
+
+        rc = woq_weight_f32(f, &rows, &cols, &data, &p->rows, err);
+        return rc ? rc
+                  : put_whole(s, &at, woq_frame_name(f), data, WOQ_F32, to, 2,
+                              (const uint64_t[]){ rows, cols }, err);
+    }
     step = CHUNK_ELEMS / (q.n_cols ? q.n_cols : 1);
     step = step ? step : 1;
     step = step < q.n_rows ? step : q.n_rows;
@@ -246,7 +282,6 @@ static int put_dequantized(struct woq_sink *s, const struct woq_frame *f, struct
         if (rc == WOQ_OK)
             rc = woq_st_data(&p->st, bytes, n * woq_dtype_bytes(to), err);
     }
-    p->dequantized = true;
     s->report.n_weights += (uint64_t)q.n_rows * q.n_cols;
     s->report.tensor_bytes += (uint64_t)q.n_rows * q.n_cols * woq_dtype_bytes(to);
     return rc;
@@ -334,8 +369,10 @@ static int folder_finish(struct woq_sink *s, struct woq_error *err)
 {
     struct folder *p = s->priv;
     struct woq_sink_report *r = &s->report;
-    int rc = woq_st_seal(&p->st, err);
+    int rc = woq_layout_finish(&p->layout, err);
 
+    if (rc == WOQ_OK)
+        rc = woq_st_seal(&p->st, err);
     if (rc == WOQ_OK && p->packed)
         rc = woq_packed_settle(&p->packer, &p->st, err);
     if (rc == WOQ_OK)
@@ -356,6 +393,7 @@ static void folder_release(struct woq_sink *s)
         return;
     woq_st_writer_release(&p->st);
     woq_packed_writer_release(&p->packer);
+    woq_layout_release(&p->layout);
     woq_buf_release(&p->out);
     woq_buf_release(&p->rows);
     free(p->config_text);

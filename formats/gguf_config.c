@@ -207,19 +207,31 @@ static int get_scaling(struct keys *k, struct woq_json **out, uint64_t head_dim,
 
 static bool has_bias(const struct woq_gguf *g, const struct woq_arch *a, enum woq_role role)
 {
+    const struct woq_config c = { .arch = a };
+    const struct woq_place p = { .role = role, .bias = true };
     char name[128];
 
-    return woq_arch_gguf_name(a, role, 0, true, name, sizeof name) == WOQ_OK &&
+    return woq_config_gguf_name(&c, &p, name, sizeof name) == WOQ_OK &&
            woq_gguf_tensor(g, name) != NULL;
+}
+
+static bool has_switch(const struct woq_arch *a, const char *key)
+{
+    for (size_t i = 0; i < sizeof a->switches / sizeof *a->switches && a->switches[i].key; i++)
+        if (strcmp(a->switches[i].key, key) == 0)
+            return true;
+    return false;
 }
 
 /* The type of the numbers, by the first linear. */
 static const char *dtype_of(const struct woq_gguf *g, const struct woq_arch *a)
 {
+    const struct woq_config c = { .arch = a };
+    const struct woq_place p = { .role = WOQ_ROLE_Q };
     char name[128];
     const struct woq_gguf_tensor *t = NULL;
 
-    if (woq_arch_gguf_name(a, WOQ_ROLE_Q, 0, false, name, sizeof name) == WOQ_OK)
+    if (woq_config_gguf_name(&c, &p, name, sizeof name) == WOQ_OK)
         t = woq_gguf_tensor(g, name);
     if (t && t->type->dtype == WOQ_F16)
         return "float16";
@@ -313,11 +325,11 @@ static int fill(struct keys *k, const struct woq_arch *a, struct woq_json *c, st
     woq_json_set_num(c, "vocab_size", (double)embed->shape[0]);
     woq_json_set_str(c, "hidden_act", "silu");
     woq_json_set_bool(c, "tie_word_embeddings", !woq_gguf_tensor(g, "output.weight"));
-    if (a->attention_bias_key)
+    if (has_switch(a, "attention_bias"))
         woq_json_set_bool(c, "attention_bias", has_bias(g, a, WOQ_ROLE_Q));
-    if (a->mlp_bias_key)
+    if (has_switch(a, "mlp_bias"))
         woq_json_set_bool(c, "mlp_bias", has_bias(g, a, WOQ_ROLE_GATE));
-    if (a->window_key_gated)
+    if (a->window_gated)
         woq_json_set_bool(c, "use_sliding_window", false);
     else if (woq_gguf_u64(find(k, "attention.sliding_window"), 0, &window) && window > 0)
         woq_json_set_num(c, "sliding_window", (double)window);

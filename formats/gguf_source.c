@@ -20,6 +20,7 @@ struct place {
 
 struct state {
     struct woq_gguf g;
+    struct woq_config c;
     struct place *places; /* of the items */
     struct woq_buf out, raw;
     size_t last;
@@ -165,20 +166,17 @@ static int add_item(struct woq_source *s, const struct woq_arch *a, const struct
 {
     struct state *state = s->priv;
     struct woq_item *item;
-    enum woq_role role;
+    struct woq_place p;
     char name[256];
-    long block;
-    bool bias;
     int rc;
 
     if (strcmp(t->name, "rope_freqs.weight") == 0)
         return WOQ_OK; /* in config.json as rope_scaling */
-    role = woq_arch_gguf_role(a, t->name, &block, &bias);
-    if (role == WOQ_ROLE_NONE ||
-        woq_arch_name(a, role, block < 0 ? 0 : (size_t)block, bias, name, sizeof name) < 0)
+    if (!woq_arch_gguf_place(a, t->name, &p) ||
+        woq_config_name(&state->c, &p, name, sizeof name) < 0)
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "tensor '%s' has no place in architecture %s",
                         t->name, a->gguf_arch);
-    if ((rc = head_rows(a, s->config, role, t, &state->places[s->n_items].head_rows, err)) < 0)
+    if ((rc = head_rows(a, s->config, p.role, t, &state->places[s->n_items].head_rows, err)) < 0)
         return rc;
     state->places[s->n_items].t = t;
     if (!(item = woq_source_add(s, name, err)))
@@ -240,6 +238,8 @@ static int init_items(struct woq_source *s, struct woq_error *err)
         (rc = add_json(s, "config.json", s->config, err)) == WOQ_OK)
         rc = add_json(s, "generation_config.json", generation, err);
     woq_json_free(generation);
+    if (rc == WOQ_OK)
+        rc = woq_config_init(&state->c, s->config, err);
     if (rc == WOQ_OK)
         rc = add_tokenizer(s, &state->g, err);
     for (size_t i = 0; rc == WOQ_OK && i < state->g.n_tensors; i++)

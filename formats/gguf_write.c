@@ -65,22 +65,18 @@ static uint64_t predict(const struct woq_sink *s, const struct gguf *p)
 {
     const struct woq_config *c = &s->shape;
     uint64_t n = 24 + p->keys.text.len;
+    struct woq_place place = { 0 };
     uint64_t shape[2];
     unsigned n_dims;
     char name[64];
 
     if (c->rope_scaling == WOQ_ROPE_LLAMA3)
         n += info_bytes("rope_freqs.weight", 1);
-    for (size_t b = 0; b <= c->n_layers; b++)
-        for (int i = 2; i < 2 * WOQ_N_ROLES; i++) {
-            const enum woq_role role = (enum woq_role)(i / 2);
-            const bool outside = role == WOQ_ROLE_EMBED || role >= WOQ_ROLE_FINAL_NORM;
-            if (outside != (b == c->n_layers) || (role == WOQ_ROLE_HEAD && c->tie) ||
-                !woq_arch_shape(c, role, i & 1, &n_dims, shape) ||
-                woq_arch_gguf_name(c->arch, role, b, i & 1, name, sizeof name) != WOQ_OK)
-                continue;
+    while (woq_config_next(c, &place)) {
+        woq_config_shape(c, &place, &n_dims, shape);
+        if (woq_config_gguf_name(c, &place, name, sizeof name) == WOQ_OK)
             n += info_bytes(name, n_dims);
-        }
+    }
     return n;
 }
 
@@ -247,17 +243,14 @@ static int put_rows(struct gguf *p, struct rows_job *j, size_t n_rows, struct wo
 static int name_tensor(const struct woq_sink *s, const struct woq_frame *f, enum woq_role role,
                        char name[64], struct woq_error *err)
 {
-    enum woq_role again;
-    bool bias = false;
-    long block = -1;
+    struct woq_place place;
 
     if (role == WOQ_ROLE_NONE)
         return woq_fail(err, WOQ_ETYPE, "use --format safetensors or gptq",
                         "GGUF has no name for this tensor in architecture '%s'",
                         s->shape.arch->gguf_arch);
-    again = woq_arch_role(s->shape.arch, woq_frame_name(f), &block, &bias);
-    if (woq_arch_gguf_name(s->shape.arch, again, block < 0 ? 0 : (size_t)block, bias, name, 64) !=
-        WOQ_OK)
+    woq_arch_place(s->shape.arch, woq_frame_name(f), &place);
+    if (woq_config_gguf_name(&s->shape, &place, name, 64) != WOQ_OK)
         return woq_fail(err, WOQ_ETYPE, NULL, "the GGUF name is longer than 63 bytes");
     return WOQ_OK;
 }
@@ -370,9 +363,12 @@ static void choose_type(struct woq_sink *s, const struct woq_frame *f, const str
                                  .n_cols = t->n_cols,
                                  .has_importance = j->importance != NULL,
                                  .raw = raw_type };
-    bool bias, fell_back;
+    struct woq_place place;
+    bool fell_back;
 
-    m.role = woq_arch_role(s->shape.arch, t->name, &m.block, &bias);
+    woq_arch_place(s->shape.arch, t->name, &place);
+    m.role = place.role;
+    m.block = place.block;
     j->type = woq_gguf_type_of(&p->types, &s->shape, &m, &fell_back);
     s->report.n_fell_back += fell_back;
     if (raw && j->type == raw_type)

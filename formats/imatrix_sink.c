@@ -39,14 +39,13 @@ static int imatrix_tensor(struct woq_sink *s, const struct woq_frame *f, enum wo
     struct priv *p = s->priv;
     char name[64];
     float *mean;
-    long block;
-    bool bias;
+    struct woq_place place;
     int rc;
 
-    if (!imp || woq_arch_role(s->shape.arch, woq_frame_name(f), &block, &bias) != role || bias)
+    if (!imp || !woq_arch_place(s->shape.arch, woq_frame_name(f), &place) || place.role != role ||
+        place.bias)
         return WOQ_OK;
-    if (woq_arch_gguf_name(s->shape.arch, role, block < 0 ? 0 : (size_t)block, false, name,
-                           sizeof name) != WOQ_OK)
+    if (woq_config_gguf_name(&s->shape, &place, name, sizeof name) != WOQ_OK)
         return woq_fail(err, WOQ_ETYPE, NULL, "it has no name in GGUF");
     if (!(mean = malloc((imp->n + 1) * sizeof *mean)))
         return woq_fail_nomem(err, imp->n * sizeof *mean);

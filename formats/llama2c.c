@@ -210,7 +210,10 @@ static int add_item(struct woq_source *s, const struct part *part, size_t block,
     struct woq_item *item;
     char name[256];
 
-    if (woq_arch_name(state->arch, part->role, block, false, name, sizeof name) < 0)
+    const struct woq_config c = { .arch = state->arch };
+    const struct woq_place at = { .role = part->role, .block = (long)block };
+
+    if (woq_config_name(&c, &at, name, sizeof name) < 0)
         WOQ_BUG("the llama row has no name for a role");
     *p = (struct place){ data, part->n_rows ? part->n_rows : 1, part->n_cols, 0, bytes, part->q8 };
     if (part->role == WOQ_ROLE_Q || part->role == WOQ_ROLE_K)

@@ -6,47 +6,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Buffers that old checkpoints carry (models.md 3.7): they follow from the config. */
-static const char *const ignored[] = {
-    "*.rotary_emb.inv_freq",   "*.rotary_pos_emb.inv_freq", "*.attn.masked_bias",
-    "*.attention.masked_bias", "*.attention.bias",          "*.attn.bias",
-};
-
 static bool is_ignored(const struct woq_plan *p, const struct woq_plan_step *step, const char *name)
 {
-    if (step->role == WOQ_ROLE_HEAD)
-        return p->config.tie && !step->bias;
-    if (step->role != WOQ_ROLE_NONE)
+    if (step->place.role == WOQ_ROLE_HEAD)
+        return p->config.tie && !step->place.bias;
+    /* Files of deepseek v3 have layers behind the last, which predict further tokens. */
+    if (step->place.block >= 0 && woq_has(&p->config, WOQ_T_CORRECTION) &&
+        (size_t)step->place.block >= p->config.n_layers)
+        return true;
+    if (step->place.role != WOQ_ROLE_NONE)
         return false;
-    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
-        if (woq_name_match(name, ignored[i]))
-            return true;
-    return false;
-}
-
-/* Stem, block 0, 1, ..., head, unknown ones; inside by role, then weight before bias. */
-static uint64_t rank(const struct woq_plan_step *s)
-{
-    uint64_t section = 2;
-
-    if (s->role == WOQ_ROLE_NONE)
-        section = 3;
-    else if (s->block >= 0)
-        section = 1;
-    else if (s->role == WOQ_ROLE_EMBED)
-        section = 0;
-    return section << 48 | (s->block >= 0 ? (uint64_t)s->block : 0) << 16 | (uint64_t)s->role << 1 |
-           s->bias;
+    return woq_name_is_ignorable(name);
 }
 
 static int by_rank(const void *a, const void *b)
 {
     const struct woq_plan_step *x = a, *y = b;
-    const uint64_t rx = rank(x), ry = rank(y);
+    const int order = woq_place_compare(&x->place, &y->place);
 
-    if (rx != ry)
-        return rx < ry ? -1 : 1;
-    return (x->item > y->item) - (x->item < y->item);
+    return order ? order : (x->item > y->item) - (x->item < y->item);
 }
 
 void woq_shape_text(char *buf, size_t cap, unsigned n_dims, const uint64_t *shape)
@@ -65,7 +43,7 @@ static int check_shape(const struct woq_plan *p, const struct woq_plan_step *ste
     unsigned n_dims;
     uint64_t shape[2];
 
-    if (!woq_arch_shape(&p->config, step->role, step->bias, &n_dims, shape))
+    if (!woq_config_shape(&p->config, &step->place, &n_dims, shape))
         return woq_fail(err, WOQ_EDATA, "compare config.json with the checkpoint",
                         "config.json leaves no place for tensor '%s'", item->name);
     if (n_dims == item->n_dims && memcmp(shape, item->shape, n_dims * sizeof *shape) == 0)
@@ -83,28 +61,28 @@ static int check_step(const struct woq_plan *p, const struct woq_plan_step *step
     if (!item->quantized && item->dtype == WOQ_NO_DTYPE)
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "tensor '%s' is %s, which woq can't read",
                         item->name, item->stored);
-    if (step->role == WOQ_ROLE_NONE)
+    if (step->place.role == WOQ_ROLE_NONE)
         return WOQ_OK;
     if (!item->quantized && !woq_dtype_is_float(item->dtype))
         return woq_fail(err, WOQ_ETYPE, NULL, "tensor '%s' is %s, want floats", item->name,
                         item->stored);
-    if (step->block >= 0 && (size_t)step->block >= p->config.n_layers)
+    if (step->place.block >= 0 && (size_t)step->place.block >= p->config.n_layers)
         return woq_fail(err, WOQ_EDATA, "compare config.json with the checkpoint",
                         "tensor '%s' is in block %ld, config.json has %zu blocks", item->name,
-                        step->block, p->config.n_layers);
+                        step->place.block, p->config.n_layers);
     return check_shape(p, step, item, err);
 }
 
-static int missing(const struct woq_plan *p, const struct woq_source *s, enum woq_role role,
-                   size_t block, bool bias, struct woq_error *err)
+static int missing(const struct woq_plan *p, const struct woq_source *s,
+                   const struct woq_place *place, struct woq_error *err)
 {
     const char *hint =
         s->st.n_shards == 1 ? "is a shard missing? name the folder, not one file" : NULL;
     char name[256];
 
-    if (woq_arch_name(p->config.arch, role, block, bias, name, sizeof name) < 0)
+    if (woq_config_name(&p->config, place, name, sizeof name) < 0)
         name[0] = '\0';
-    if (role == WOQ_ROLE_HEAD)
+    if (place->role == WOQ_ROLE_HEAD)
         hint = "is tie_word_embeddings right in config.json?";
     return woq_fail(err, WOQ_EDATA, hint, "tensor '%s' is missing", name);
 }
@@ -113,33 +91,17 @@ static int missing(const struct woq_plan *p, const struct woq_source *s, enum wo
 static int check_complete(const struct woq_plan *p, const struct woq_source *s,
                           struct woq_error *err)
 {
+    struct woq_place want = { 0 };
     size_t at = 0;
 
     for (size_t i = 1; i < p->n_steps; i++)
-        if (p->steps[i].role != WOQ_ROLE_NONE && rank(&p->steps[i]) == rank(&p->steps[i - 1]))
+        if (p->steps[i].place.role != WOQ_ROLE_NONE &&
+            woq_place_compare(&p->steps[i].place, &p->steps[i - 1].place) == 0)
             return woq_fail(err, WOQ_EDATA, NULL, "tensor '%s' is there twice",
                             s->items[p->steps[i].item].name);
-    for (size_t part = 0; part < p->config.n_layers + 2; part++) {
-        const bool in_block = part > 0 && part <= p->config.n_layers;
-        const size_t block = in_block ? part - 1 : 0;
-
-        for (unsigned i = 2; i < 2 * WOQ_N_ROLES; i++) {
-            const enum woq_role role = (enum woq_role)(i / 2);
-            const bool is_stem = role == WOQ_ROLE_EMBED;
-            const bool is_head = role == WOQ_ROLE_FINAL_NORM || role == WOQ_ROLE_HEAD;
-            const struct woq_plan_step want = { 0, role, in_block ? (long)block : -1, i % 2 };
-            unsigned n_dims;
-            uint64_t shape[2];
-
-            if ((is_stem || is_head ? in_block || is_stem != (part == 0) : !in_block) ||
-                !woq_arch_shape(&p->config, role, want.bias, &n_dims, shape) ||
-                (role == WOQ_ROLE_HEAD && p->config.tie))
-                continue;
-            if (at >= p->n_steps || rank(&p->steps[at]) != rank(&want))
-                return missing(p, s, role, block, want.bias, err);
-            at++;
-        }
-    }
+    for (; woq_config_next(&p->config, &want); at++)
+        if (at >= p->n_steps || woq_place_compare(&p->steps[at].place, &want) != 0)
+            return missing(p, s, &want, err);
     return WOQ_OK;
 }
 
@@ -151,16 +113,14 @@ static int add_steps(struct woq_plan *p, const struct woq_source *s, bool check,
         int rc;
 
         step->item = i;
-        step->role = woq_arch_role(p->config.arch, s->items[i].name, &step->block, &step->bias);
-        if (step->role == WOQ_ROLE_NONE)
-            step->block = -1;
+        woq_arch_place(p->config.arch, s->items[i].name, &step->place);
         if (is_ignored(p, step, s->items[i].name)) {
             p->n_ignored++;
             continue;
         }
         if (check && (rc = check_step(p, step, &s->items[i], err)) < 0)
             return rc;
-        if (step->role == WOQ_ROLE_NONE && p->n_unknown++ == 0)
+        if (step->place.role == WOQ_ROLE_NONE && p->n_unknown++ == 0)
             p->unknown = s->items[i].name;
         p->n_steps++;
     }

@@ -7,14 +7,12 @@
 
 struct woq_plan_step {
     size_t item; /* of the source */
-    enum woq_role role;
-    long block; /* -1 outside blocks */
-    bool bias;
+    struct woq_place place;
 };
 
 struct woq_plan {
     struct woq_config config;
-    struct woq_plan_step *steps; /* stem, blocks, head; in a block by role, weight before bias */
+    struct woq_plan_step *steps; /* stem, blocks, head; as woq_place_compare has it */
     size_t n_steps;
     size_t n_unknown;    /* tensors without a role; they come last */
     const char *unknown; /* the first of them */

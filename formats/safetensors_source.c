@@ -1,34 +1,79 @@
 /* safetensors_source.c -- a source of float tensors that lie in safetensors or in PyTorch's files:
- * each goes to the stream straight from the mapping, but for those that lie in strides. */
+ * each goes to the stream straight from the mapping, but for those that lie in strides, and those
+ * that the architecture keeps otherwise there: matrices that are [in, out], experts that lie in one
+ * tensor. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <woq/arch.h>
+#include <woq/threads.h>
 
 #include "source.h"
 
-struct state {
-    size_t last;        /* item loaded last, or SIZE_MAX */
-    struct woq_buf buf; /* a strided one, in order */
+enum { MAX_EXPERTS = 1 << 12, ITEM_COLS = 64 };
+
+struct part {
+    const struct woq_st_tensor *t;
+    const uint8_t *data;
+    size_t offset, bytes; /* of the tensor's data in order: where this part is */
+    bool transposed;
 };
+
+struct state {
+    size_t last; /* item loaded last, or SIZE_MAX */
+    struct part *parts;
+    struct woq_buf buf, out; /* a strided one, in order; a matrix turned */
+};
+
+/* --- [in, out] to [out, in] --- */
+
+struct turn {
+    const uint8_t *src;
+    uint8_t *dst;
+    size_t rows, cols, width; /* of the result */
+};
+
+static void turn_rows(void *ctx, size_t item, int thread)
+{
+    const struct turn *j = ctx;
+    const size_t end = (item + 1) * ITEM_COLS < j->rows ? (item + 1) * ITEM_COLS : j->rows;
+
+    (void)thread;
+    for (size_t c = 0; c < j->cols; c++)
+        for (size_t r = item * ITEM_COLS; r < end; r++)
+            memcpy(j->dst + (r * j->cols + c) * j->width, j->src + (c * j->rows + r) * j->width,
+                   j->width);
+}
 
 static int load(struct woq_source *s, size_t item, struct woq_frame *f, struct woq_error *err)
 {
     struct state *state = s->priv;
-    const struct woq_st_tensor *t = &s->st.tensors[item];
+    const struct part *p = &state->parts[item];
+    const struct woq_item *it = &s->items[item];
+    struct turn j = { .width = woq_dtype_bytes(it->dtype) };
 
     if (state->last != SIZE_MAX)
-        woq_source_done(s, s->st.tensors[state->last].data, s->st.tensors[state->last].bytes);
+        woq_source_done(s, state->parts[state->last].data, state->parts[state->last].bytes);
     state->last = item;
-    if (!t->strided)
-        woq_source_ahead(s, t->data, t->bytes);
-    const void *data = woq_st_rows(t, &state->buf, err);
-    if (!data)
+    if (!p->t->strided)
+        woq_source_ahead(s, p->data, p->bytes);
+    const uint8_t *all = woq_st_rows(p->t, &state->buf, err);
+    if (!all)
         return WOQ_ENOMEM;
     woq_frame_begin(f, "TENS");
-    woq_json_set_str(woq_frame_edit(f), "name", t->name);
-    if (t->strided) /* not lent: the buffer is used again */
-        return woq_frame_add(f, "data", t->dtype, t->n_dims, t->shape, data, err);
-    return woq_frame_add_lent(f, "data", t->dtype, t->n_dims, t->shape, data, err);
+    woq_json_set_str(woq_frame_edit(f), "name", it->name);
+    j.src = all + p->offset;
+    if (!p->transposed && p->t->strided) /* not lent: the buffer is used again */
+        return woq_frame_add(f, "data", it->dtype, it->n_dims, it->shape, j.src, err);
+    if (!p->transposed)
+        return woq_frame_add_lent(f, "data", it->dtype, it->n_dims, it->shape, j.src, err);
+    j.rows = (size_t)it->shape[0];
+    j.cols = (size_t)it->shape[1];
+    if (!(j.dst = woq_buf_need(&state->out, p->bytes, err)))
+        return WOQ_ENOMEM;
+    woq_parallel((j.rows + ITEM_COLS - 1) / ITEM_COLS, turn_rows, &j);
+    woq_json_set_bool(f->meta, "transposed", true);
+    return woq_frame_add(f, "data", it->dtype, it->n_dims, it->shape, j.dst, err);
 }
 
 static void close_state(struct woq_source *s)
@@ -36,13 +81,93 @@ static void close_state(struct woq_source *s)
     struct state *state = s->priv;
 
     woq_buf_release(&state->buf);
+    woq_buf_release(&state->out);
+    free(state->parts);
     free(state);
     s->priv = NULL;
+}
+
+/* --- items --- */
+
+static struct part *new_part(struct woq_source *s, const struct woq_st_tensor *t,
+                             struct woq_error *err)
+{
+    struct state *state = s->priv;
+    struct part *grown = realloc(state->parts, (s->n_items + 1) * sizeof *grown);
+
+    if (!grown) {
+        woq_fail_nomem(err, (s->n_items + 1) * sizeof *grown);
+        return NULL;
+    }
+    state->parts = grown;
+    grown[s->n_items] = (struct part){ .t = t, .data = t->data, .bytes = t->bytes };
+    return &grown[s->n_items];
+}
+
+static void swap_dims(struct part *p, struct woq_item *item)
+{
+    const uint64_t rows = item->shape[0];
+
+    p->transposed = true;
+    item->shape[0] = item->shape[1];
+    item->shape[1] = rows;
+}
+
+/* One item for each expert of a tensor [E, ...]. */
+static int add_stack(struct woq_source *s, const struct woq_config *c, struct woq_place place,
+                     const struct woq_st_tensor *t, struct woq_error *err)
+{
+    const uint64_t n = t->n_dims ? t->shape[0] : 0;
+    char name[256];
+
+    if (t->n_dims != (place.bias ? 2u : 3u) || n < 1 || n > MAX_EXPERTS)
+        return woq_fail(err, WOQ_EDATA, NULL,
+                        "tensor '%s' has %u dims, first %llu: want experts first", t->name,
+                        t->n_dims, (unsigned long long)n);
+    for (place.index = 0; place.index < n; place.index++) {
+        struct part *p = new_part(s, t, err);
+        struct woq_item *item;
+
+        if (!p || woq_config_name(c, &place, name, sizeof name) < 0 ||
+            !(item = woq_source_add_st(s, t, err)))
+            return WOQ_ENOMEM;
+        free(item->name);
+        if (!(item->name = strdup(name)))
+            return woq_fail_nomem(err, sizeof name);
+        p->bytes = t->bytes / (size_t)n;
+        p->offset = place.index * p->bytes;
+        p->data = t->strided ? t->data : p->data + p->offset;
+        item->file_bytes = p->bytes;
+        item->n_dims--;
+        memmove(item->shape, item->shape + 1, item->n_dims * sizeof *item->shape);
+        if (woq_arch_is_conv1d(c->arch, &place))
+            swap_dims(p, item);
+    }
+    return WOQ_OK;
+}
+
+static int add_tensor(struct woq_source *s, const struct woq_config *c,
+                      const struct woq_st_tensor *t, struct woq_error *err)
+{
+    struct woq_place place;
+    struct woq_item *item;
+    struct part *p;
+
+    if (c->arch && woq_arch_stack(c->arch, t->name, &place))
+        return add_stack(s, c, place, t, err);
+    if (!(p = new_part(s, t, err)) || !(item = woq_source_add_st(s, t, err)))
+        return WOQ_ENOMEM;
+    if (c->arch && t->n_dims == 2 && woq_arch_place(c->arch, t->name, &place) &&
+        woq_arch_is_conv1d(c->arch, &place))
+        swap_dims(p, item);
+    return WOQ_OK;
 }
 
 int woq_safetensors_source_init(struct woq_source *s, struct woq_error *err)
 {
     struct state *state = calloc(1, sizeof *state);
+    struct woq_config c = { .arch = woq_arch_find(s->config, NULL) };
+    int rc = WOQ_OK;
 
     if (!state)
         return woq_fail_nomem(err, sizeof *state);
@@ -51,9 +176,7 @@ int woq_safetensors_source_init(struct woq_source *s, struct woq_error *err)
     s->close = close_state;
     s->load = load;
     s->format = s->st.shards[0].format;
-    /* Item i is tensor i. */
-    for (size_t i = 0; i < s->st.n_tensors; i++)
-        if (!woq_source_add_st(s, &s->st.tensors[i], err))
-            return WOQ_ENOMEM;
-    return WOQ_OK;
+    for (size_t i = 0; i < s->st.n_tensors && rc == WOQ_OK; i++)
+        rc = add_tensor(s, &c, &s->st.tensors[i], err);
+    return rc;
 }

@@ -65,17 +65,15 @@ static int check_space_before(const struct woq_sink *s, struct woq_error *err)
     const double linear_bits = packed ? 1 : gguf ? 1.6 : 16, other_bits = gguf ? 1.6 : 16;
     double bits = 0;
 
-    for (int r = 1; r < WOQ_N_ROLES && s->shape.arch; r++) {
-        const enum woq_role role = (enum woq_role)r;
+    struct woq_place p = { 0 };
+
+    while (s->shape.arch && woq_config_next(&s->shape, &p)) {
         uint64_t shape[2] = { 1, 1 };
         unsigned n_dims;
-        const bool in_block =
-            role != WOQ_ROLE_EMBED && role != WOQ_ROLE_FINAL_NORM && role != WOQ_ROLE_HEAD;
-        if (role == WOQ_ROLE_HEAD || !woq_arch_shape(&s->shape, role, false, &n_dims, shape))
-            continue;
+
+        woq_config_shape(&s->shape, &p, &n_dims, shape);
         bits += (double)shape[0] * (n_dims > 1 ? (double)shape[1] : 1) *
-                (in_block ? (double)s->shape.n_layers : 1) *
-                (woq_role_is_linear(role) ? linear_bits : other_bits);
+                (woq_role_is_linear(p.role) && !p.bias ? linear_bits : other_bits);
     }
     return need_space(s, bits / 8, err);
 }
@@ -111,9 +109,10 @@ static int take_model(struct woq_sink *s, const struct woq_frame *f, struct woq_
     /* Folders are copied even for architectures that we cannot run; GGUF asks for more itself. */
     if (woq_config_init(&s->shape, s->config, &ignored) != WOQ_OK)
         s->shape.arch = NULL;
-    s->seen = calloc(s->shape.arch ? s->shape.n_layers + 1 : 1, sizeof *s->seen);
+    s->seen = calloc(s->shape.arch ? s->shape.n_layers + 1 : 1,
+                     s->shape.arch ? woq_config_slots(&s->shape) / 8 + 1 : 1);
     if (!s->seen)
-        return woq_fail_nomem(err, s->shape.n_layers * sizeof *s->seen);
+        return woq_fail_nomem(err, s->shape.n_layers);
     rc = s->ops == &woq_imatrix_sink ? WOQ_OK : check_space_before(s, err);
     return rc == WOQ_OK ? s->ops->model(s, f, err) : rc;
 }
@@ -127,19 +126,33 @@ static bool is_tied_head(const struct woq_sink *s, const struct woq_frame *f, en
     return tied && (role == WOQ_ROLE_HEAD || !strcmp(woq_frame_name(f), "lm_head.weight"));
 }
 
-static int mark_seen(struct woq_sink *s, enum woq_role role, long block, bool bias,
-                     const char *name, struct woq_error *err)
+static uint8_t *seen_byte(const struct woq_sink *s, const struct woq_place *p, unsigned *bit)
 {
-    const uint32_t bit = (uint32_t)1 << (2 * (unsigned)role + bias);
-    const size_t at = block < 0 ? s->shape.n_layers : (size_t)block;
+    const size_t slots = woq_config_slots(&s->shape), slot = woq_config_slot(&s->shape, p);
+    const size_t part = p->block < 0 ? s->shape.n_layers : (size_t)p->block;
 
-    if (block >= 0 && at >= s->shape.n_layers)
+    *bit = 1u << slot % 8;
+    return &s->seen[part * (slots / 8 + 1) + slot / 8];
+}
+
+static int mark_seen(struct woq_sink *s, const struct woq_place *p, const char *name,
+                     struct woq_error *err)
+{
+    unsigned bit;
+    uint8_t *byte;
+
+    if (p->block >= 0 && (size_t)p->block >= s->shape.n_layers)
         return woq_fail(err, WOQ_EDATA, "the stream and its config.json do not belong together",
-                        "tensor '%s' is of block %ld, but config.json says %zu blocks", name, block,
-                        s->shape.n_layers);
-    if (s->seen[at] & bit)
+                        "tensor '%s' is of block %ld, but config.json says %zu blocks", name,
+                        p->block, s->shape.n_layers);
+    if (p->index >= woq_config_count(&s->shape, p->role))
+        return woq_fail(err, WOQ_EDATA, "the stream and its config.json do not belong together",
+                        "tensor '%s' is number %zu, but config.json says %zu", name, p->index,
+                        woq_config_count(&s->shape, p->role));
+    byte = seen_byte(s, p, &bit);
+    if (*byte & bit)
         return woq_fail(err, WOQ_EDATA, "look for it with woq-ls", "tensor '%s' came twice", name);
-    s->seen[at] |= bit;
+    *byte |= (uint8_t)bit;
     return WOQ_OK;
 }
 
@@ -147,8 +160,7 @@ static int take_tensor(struct woq_sink *s, const struct woq_frame *f, struct woq
 {
     const char *name = woq_frame_name(f);
     enum woq_role role = WOQ_ROLE_NONE;
-    bool bias = false;
-    long block = -1;
+    struct woq_place p;
     int rc = WOQ_OK;
 
     if (!s->config)
@@ -157,9 +169,9 @@ static int take_tensor(struct woq_sink *s, const struct woq_frame *f, struct woq
     if (!*name)
         return woq_fail(err, WOQ_EDATA, NULL, "a tensor without a name");
     if (s->shape.arch) {
-        role = woq_arch_role(s->shape.arch, name, &block, &bias);
-        if (role != WOQ_ROLE_NONE)
-            rc = mark_seen(s, role, block, bias, name, err);
+        if (woq_arch_place(s->shape.arch, name, &p))
+            rc = mark_seen(s, &p, name, err);
+        role = p.role;
     } else {
         role = woq_role_from_name(woq_json_get_str(f->meta, "role"));
     }
@@ -198,25 +210,21 @@ int woq_sink_put(struct woq_sink *s, const struct woq_frame *f, struct woq_error
 /* A model with a hole is worse than none. */
 static int check_complete(const struct woq_sink *s, struct woq_error *err)
 {
+    struct woq_place p = { 0 };
     char name[256];
 
     if (!s->config)
         return woq_fail(err, WOQ_EDATA, "start the pipe with woq-extract",
                         "the stream has no MODL frame");
-    for (size_t b = 0; s->shape.arch && b <= s->shape.n_layers; b++)
-        for (int i = 2; i < 2 * WOQ_N_ROLES; i++) {
-            const enum woq_role role = (enum woq_role)(i / 2);
-            const bool outside = role == WOQ_ROLE_EMBED || role >= WOQ_ROLE_FINAL_NORM;
-            uint64_t shape[2];
-            unsigned n_dims;
-            if (outside != (b == s->shape.n_layers) || (role == WOQ_ROLE_HEAD && s->shape.tie) ||
-                s->seen[b] & (uint32_t)1 << i ||
-                !woq_arch_shape(&s->shape, role, i & 1, &n_dims, shape))
-                continue;
-            woq_arch_name(s->shape.arch, role, b, i & 1, name, sizeof name);
-            return woq_fail(err, WOQ_EDATA, "was the stream cut with woq-head or woq-part?",
-                            "tensor '%s' is missing", name);
-        }
+    while (s->shape.arch && woq_config_next(&s->shape, &p)) {
+        unsigned bit;
+
+        if (*seen_byte(s, &p, &bit) & bit)
+            continue;
+        woq_config_name(&s->shape, &p, name, sizeof name);
+        return woq_fail(err, WOQ_EDATA, "was the stream cut with woq-head or woq-part?",
+                        "tensor '%s' is missing", name);
+    }
     return WOQ_OK;
 }
 

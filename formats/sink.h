@@ -60,7 +60,7 @@ struct woq_sink {
     struct woq_json *config; /* config.json; NULL until MODL came */
     struct woq_config shape; /* what it says; shape.arch NULL if the architecture is unknown */
     void *side;              /* importance of the weights that come next; sink.c's own */
-    uint32_t *seen;          /* per block (last: outside) bits of role * 2 + bias */
+    uint8_t *seen;           /* a bit for each slot of each block (last: outside) */
     uint64_t block_start, smallest_block;
     size_t blocks_done;
 };

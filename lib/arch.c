@@ -1,6 +1,6 @@
-/* arch.c -- the table of architectures, and names of tensors by role (models.md 3). What a
- * config.json says is read in config.c. */
-#include <woq/arch.h>
+/* arch.c -- roles, and the names of tensors by role. The table is in arch_table.c, shapes are in
+ * arch_shape.c; what a config.json says is read in config.c. */
+#include "arch_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,21 +12,50 @@ struct role {
     const char *name, *group;
 };
 
+/* clang-format off */
 static const struct role roles[WOQ_N_ROLES] = {
     [WOQ_ROLE_NONE] = { "none", NULL },
     [WOQ_ROLE_EMBED] = { "embed", NULL },
+    [WOQ_ROLE_POSITION] = { "embed.position", NULL },
+    [WOQ_ROLE_EMBED_NORM] = { "embed.norm", NULL },
+    [WOQ_ROLE_PROJECT_IN] = { "embed.project", NULL },
     [WOQ_ROLE_ATTN_NORM] = { "attn.norm", NULL },
+    [WOQ_ROLE_QKV] = { "attn.qkv", "qkv" },
     [WOQ_ROLE_Q] = { "attn.q", "qkv" },
     [WOQ_ROLE_K] = { "attn.k", "qkv" },
     [WOQ_ROLE_V] = { "attn.v", "qkv" },
+    [WOQ_ROLE_Q_A] = { "attn.q_a", "qkv" },
+    [WOQ_ROLE_KV_A] = { "attn.kv_a", "qkv" },
+    [WOQ_ROLE_Q_A_NORM] = { "attn.q_a_norm", NULL },
+    [WOQ_ROLE_Q_B] = { "attn.q_b", "q_b" },
+    [WOQ_ROLE_KV_A_NORM] = { "attn.kv_a_norm", NULL },
+    [WOQ_ROLE_KV_B] = { "attn.kv_b", "kv_b" },
+    [WOQ_ROLE_Q_NORM] = { "attn.q_norm", NULL },
+    [WOQ_ROLE_K_NORM] = { "attn.k_norm", NULL },
+    [WOQ_ROLE_SINKS] = { "attn.sinks", NULL },
     [WOQ_ROLE_O] = { "attn.o", "o" },
+    [WOQ_ROLE_ATTN_POST_NORM] = { "attn.post_norm", NULL },
     [WOQ_ROLE_MLP_NORM] = { "mlp.norm", NULL },
+    [WOQ_ROLE_ROUTER] = { "router", NULL },
+    [WOQ_ROLE_CORRECTION] = { "router.correction", NULL },
+    [WOQ_ROLE_SHARED_ROUTER] = { "router.shared", NULL },
+    [WOQ_ROLE_GATE_UP] = { "mlp.gate_up", "gateup" },
     [WOQ_ROLE_GATE] = { "mlp.gate", "gateup" },
     [WOQ_ROLE_UP] = { "mlp.up", "gateup" },
     [WOQ_ROLE_DOWN] = { "mlp.down", "down" },
+    [WOQ_ROLE_SHARED_GATE] = { "shared.gate", "shared.gateup" },
+    [WOQ_ROLE_SHARED_UP] = { "shared.up", "shared.gateup" },
+    [WOQ_ROLE_SHARED_DOWN] = { "shared.down", "shared.down" },
+    [WOQ_ROLE_EXPERT_GATE_UP] = { "expert.gate_up", "gateup" },
+    [WOQ_ROLE_EXPERT_GATE] = { "expert.gate", "gateup" },
+    [WOQ_ROLE_EXPERT_UP] = { "expert.up", "gateup" },
+    [WOQ_ROLE_EXPERT_DOWN] = { "expert.down", "down" },
+    [WOQ_ROLE_MLP_POST_NORM] = { "mlp.post_norm", NULL },
     [WOQ_ROLE_FINAL_NORM] = { "norm", NULL },
+    [WOQ_ROLE_PROJECT_OUT] = { "head.project", NULL },
     [WOQ_ROLE_HEAD] = { "head", NULL },
 };
+/* clang-format on */
 
 const char *woq_role_name(enum woq_role r)
 {
@@ -41,98 +70,72 @@ enum woq_role woq_role_from_name(const char *name)
     return WOQ_ROLE_NONE;
 }
 
-const char *woq_role_group(enum woq_role r)
-{
-    return (unsigned)r < WOQ_N_ROLES ? roles[r].group : NULL;
-}
-
 bool woq_role_is_linear(enum woq_role r)
 {
-    return woq_role_group(r) != NULL;
+    return (unsigned)r < WOQ_N_ROLES && roles[r].group != NULL;
 }
 
-/* clang-format off */
-#define LLAMA_NAMES {                                             \
-    [WOQ_ROLE_EMBED] = "model.embed_tokens",                      \
-    [WOQ_ROLE_ATTN_NORM] = "model.layers.{l}.input_layernorm",    \
-    [WOQ_ROLE_Q] = "model.layers.{l}.self_attn.q_proj",           \
-    [WOQ_ROLE_K] = "model.layers.{l}.self_attn.k_proj",           \
-    [WOQ_ROLE_V] = "model.layers.{l}.self_attn.v_proj",           \
-    [WOQ_ROLE_O] = "model.layers.{l}.self_attn.o_proj",           \
-    [WOQ_ROLE_MLP_NORM] = "model.layers.{l}.post_attention_layernorm", \
-    [WOQ_ROLE_GATE] = "model.layers.{l}.mlp.gate_proj",           \
-    [WOQ_ROLE_UP] = "model.layers.{l}.mlp.up_proj",               \
-    [WOQ_ROLE_DOWN] = "model.layers.{l}.mlp.down_proj",           \
-    [WOQ_ROLE_FINAL_NORM] = "model.norm",                         \
-    [WOQ_ROLE_HEAD] = "lm_head" }
-
-#define LLAMA_GGUF_NAMES {                          \
-    [WOQ_ROLE_EMBED] = "token_embd",                \
-    [WOQ_ROLE_ATTN_NORM] = "blk.{l}.attn_norm",     \
-    [WOQ_ROLE_Q] = "blk.{l}.attn_q",                \
-    [WOQ_ROLE_K] = "blk.{l}.attn_k",                \
-    [WOQ_ROLE_V] = "blk.{l}.attn_v",                \
-    [WOQ_ROLE_O] = "blk.{l}.attn_output",           \
-    [WOQ_ROLE_MLP_NORM] = "blk.{l}.ffn_norm",       \
-    [WOQ_ROLE_GATE] = "blk.{l}.ffn_gate",           \
-    [WOQ_ROLE_UP] = "blk.{l}.ffn_up",               \
-    [WOQ_ROLE_DOWN] = "blk.{l}.ffn_down",           \
-    [WOQ_ROLE_FINAL_NORM] = "output_norm",          \
-    [WOQ_ROLE_HEAD] = "output" }
-
-static const struct woq_arch table[] = {
-    /* Llama 1-3, SmolLM2, TinyLlama, Yi, Vicuna, DeepSeek-LLM. */
-    { .model_type = "llama", .architectures = { "LlamaForCausalLM" },
-      .norm = WOQ_NORM_RMS, .act = WOQ_ACT_SILU,
-      .attention_bias_key = true, .mlp_bias_key = true, .default_positions = 2048,
-      .gguf_arch = "llama", .gguf_permuted = true,
-      .names = LLAMA_NAMES, .gguf_names = LLAMA_GGUF_NAMES },
-    { .model_type = "mistral", .architectures = { "MistralForCausalLM" },
-      .norm = WOQ_NORM_RMS, .act = WOQ_ACT_SILU,
-      .default_kv_heads = 8, .default_window = 4096, .default_positions = 131072,
-      .gguf_arch = "llama", .gguf_permuted = true,
-      .names = LLAMA_NAMES, .gguf_names = LLAMA_GGUF_NAMES },
-    { .model_type = "qwen2", .architectures = { "Qwen2ForCausalLM" },
-      .norm = WOQ_NORM_RMS, .act = WOQ_ACT_SILU,
-      .default_kv_heads = 32, .qkv_bias_always = true,
-      .default_window = 4096, .window_key_gated = true, .default_positions = 32768,
-      .gguf_arch = "qwen2", .gguf_permuted = false,
-      .names = LLAMA_NAMES, .gguf_names = LLAMA_GGUF_NAMES },
-};
-/* clang-format on */
-
-size_t woq_arch_count(void)
+bool woq_role_is_expert(enum woq_role r)
 {
-    return sizeof table / sizeof table[0];
+    return r >= WOQ_ROLE_EXPERT_GATE_UP && r <= WOQ_ROLE_EXPERT_DOWN;
 }
 
-const struct woq_arch *woq_arch_at(size_t i)
+bool woq_role_in_block(enum woq_role r)
 {
-    return i < woq_arch_count() ? &table[i] : NULL;
+    return r >= WOQ_ROLE_ATTN_NORM && r <= WOQ_ROLE_MLP_POST_NORM;
 }
 
-const struct woq_arch *woq_arch_by_gguf(const char *gguf_arch)
+bool woq_role_is_norm(enum woq_role r)
 {
-    for (size_t i = 0; gguf_arch && i < woq_arch_count(); i++)
-        if (!strcmp(table[i].gguf_arch, gguf_arch))
-            return &table[i];
-    return NULL;
+    switch (r) {
+    case WOQ_ROLE_EMBED_NORM:
+    case WOQ_ROLE_ATTN_NORM:
+    case WOQ_ROLE_Q_A_NORM:
+    case WOQ_ROLE_KV_A_NORM:
+    case WOQ_ROLE_Q_NORM:
+    case WOQ_ROLE_K_NORM:
+    case WOQ_ROLE_ATTN_POST_NORM:
+    case WOQ_ROLE_MLP_NORM:
+    case WOQ_ROLE_MLP_POST_NORM:
+    case WOQ_ROLE_FINAL_NORM:
+        return true;
+    default:
+        return false;
+    }
 }
+
+bool woq_place_group(const struct woq_place *p, char buf[WOQ_GROUP_NAME])
+{
+    if (!woq_role_is_linear(p->role))
+        return false;
+    if (woq_role_is_expert(p->role))
+        snprintf(buf, WOQ_GROUP_NAME, "%s.%zu", roles[p->role].group, p->index);
+    else
+        snprintf(buf, WOQ_GROUP_NAME, "%s", roles[p->role].group);
+    return true;
+}
+
+/* ------------------------------------------------------------------ rows by name */
 
 static const struct woq_arch *by_class(const char *name)
 {
-    for (size_t i = 0; name && i < woq_arch_count(); i++)
-        for (size_t k = 0; k < 4 && table[i].architectures[k]; k++)
-            if (!strcmp(table[i].architectures[k], name))
-                return &table[i];
+    const struct woq_arch *a;
+
+    for (size_t i = 0; name && (a = woq_arch_at(i)); i++)
+        for (size_t k = 0; k < 4 && a->architectures[k]; k++)
+            if (!strcmp(a->architectures[k], name))
+                return a;
     return NULL;
 }
 
 static const struct woq_arch *by_model_type(const char *name)
 {
-    for (size_t i = 0; name && i < woq_arch_count(); i++)
-        if (!strcmp(table[i].model_type, name))
-            return &table[i];
+    const struct woq_arch *a;
+
+    for (size_t i = 0; name && (a = woq_arch_at(i)); i++)
+        if (!strcmp(a->model_type, name) || (a->aliases[0] && !strcmp(a->aliases[0], name)) ||
+            (a->aliases[1] && !strcmp(a->aliases[1], name)))
+            return a;
     return NULL;
 }
 
@@ -140,8 +143,7 @@ const struct woq_arch *woq_arch_find(const struct woq_json *config, struct woq_e
 {
     const char *type = woq_json_get_str(config, "model_type"), *class = NULL;
     const struct woq_arch *a;
-    char known[256];
-    size_t n = 0;
+    struct woq_str known = { 0 };
 
     woq_json_each(item, woq_json_get(config, "architectures"))
     {
@@ -151,156 +153,199 @@ const struct woq_arch *woq_arch_find(const struct woq_json *config, struct woq_e
     }
     if ((a = by_model_type(type)))
         return a;
-    known[0] = '\0';
-    for (size_t i = 0; i < woq_arch_count() && n < sizeof known; i++)
-        n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "",
-                              table[i].model_type);
+    for (size_t i = 0; (a = woq_arch_at(i)); i++)
+        woq_str_addf(&known, "%s%s", i ? ", " : "", a->model_type);
     if (class)
-        woq_fail(err, WOQ_EUNSUPPORTED, NULL,
-                 "unknown architecture '%.100s' (model_type '%.100s'), known model types: %s",
-                 class, type ? type : "", known);
+        woq_fail(err, WOQ_EUNSUPPORTED, "woq-info lists the known ones",
+                 "unknown architecture '%.100s' (model_type '%.100s')", class, type ? type : "");
     else if (type)
-        woq_fail(err, WOQ_EUNSUPPORTED, NULL, "unknown model_type '%.100s', known ones: %s", type,
-                 known);
+        woq_fail(err, WOQ_EUNSUPPORTED, "woq-info lists the known ones",
+                 "unknown model_type '%.100s'", type);
     else
         woq_fail(err, WOQ_EDATA, NULL,
                  "config.json names neither 'architectures' nor 'model_type', want one of: %s",
-                 known);
+                 known.s ? known.s : "");
+    woq_str_release(&known);
     return NULL;
 }
 
-/* Matches NAME against TEMPLATE + ".weight" or ".bias"; the block's number where "{l}" stands. */
-static bool match_name(const char *template, const char *name, long *block, bool *bias)
+/* ------------------------------------------------------------------ names of tensors */
+
+/* A decimal number without leading zeros at *name; moves behind it. */
+static bool match_number(const char **name, long *number)
 {
-    long number = -1;
-    const char *t = template;
+    const size_t n = strspn(*name, "0123456789");
 
-    while (*t) {
-        if (!strncmp(t, "{l}", 3)) {
-            char *end;
+    if (n == 0 || n > 6 || (n > 1 && **name == '0'))
+        return false;
+    *number = strtol(*name, NULL, 10);
+    *name += n;
+    return true;
+}
 
-            if (*name < '0' || *name > '9' || (name[0] == '0' && name[1] >= '0' && name[1] <= '9'))
+/* Matches NAME against a template of `len` bytes + ".weight" or ".bias", or the template alone
+ * where it ends in '!'. */
+static bool match_template(const char *t, size_t len, const char *name, struct woq_place *p)
+{
+    const char *end = t + len;
+    long block = -1, index = 0;
+
+    while (t < end && *t != '!') {
+        if (*t == '{') {
+            if (!match_number(&name, t[1] == 'l' ? &block : &index))
                 return false;
-            if (strspn(name, "0123456789") > 6)
-                return false;
-            number = strtol(name, &end, 10);
-            name = end;
             t += 3;
         } else if (*t++ != *name++) {
             return false;
         }
     }
-    if (strcmp(name, ".weight") != 0 && strcmp(name, ".bias") != 0)
+    if (t < end ? *name != '\0' : strcmp(name, ".weight") != 0 && strcmp(name, ".bias") != 0)
         return false;
-    if (block)
-        *block = number;
-    if (bias)
-        *bias = !strcmp(name, ".bias");
+    p->block = block;
+    p->index = (size_t)index;
+    p->bias = t == end && name[1] == 'b';
     return true;
 }
 
-static enum woq_role find_role(const char *const names[WOQ_N_ROLES], const char *name, long *block,
-                               bool *bias)
+/* One of two templates with '|' between them. */
+static bool match_name(const char *templates, const char *name, struct woq_place *p)
 {
-    if (block)
-        *block = -1;
-    if (bias)
-        *bias = false;
-    for (unsigned r = 1; r < WOQ_N_ROLES; r++)
-        if (names[r] && match_name(names[r], name, block, bias))
-            return (enum woq_role)r;
-    return WOQ_ROLE_NONE;
-}
+    for (;;) {
+        const size_t n = strcspn(templates, "|");
 
-static int write_name(const char *template, size_t block, bool bias, char *buf, size_t cap)
-{
-    const char *brace, *suffix = bias ? "bias" : "weight";
-    int n;
-
-    if (!template)
-        return WOQ_EUSAGE;
-    if ((brace = strstr(template, "{l}")))
-        n = snprintf(buf, cap, "%.*s%zu%s.%s", (int)(brace - template), template, block, brace + 3,
-                     suffix);
-    else
-        n = snprintf(buf, cap, "%s.%s", template, suffix);
-    return n >= 0 && (size_t)n < cap ? WOQ_OK : WOQ_EUSAGE;
-}
-
-enum woq_role woq_arch_role(const struct woq_arch *a, const char *name, long *block, bool *bias)
-{
-    return find_role(a->names, name, block, bias);
-}
-
-enum woq_role woq_arch_gguf_role(const struct woq_arch *a, const char *name, long *block,
-                                 bool *bias)
-{
-    return find_role(a->gguf_names, name, block, bias);
-}
-
-int woq_arch_name(const struct woq_arch *a, enum woq_role role, size_t block, bool bias, char *buf,
-                  size_t cap)
-{
-    return write_name((unsigned)role < WOQ_N_ROLES ? a->names[role] : NULL, block, bias, buf, cap);
-}
-
-int woq_arch_gguf_name(const struct woq_arch *a, enum woq_role role, size_t block, bool bias,
-                       char *buf, size_t cap)
-{
-    return write_name((unsigned)role < WOQ_N_ROLES ? a->gguf_names[role] : NULL, block, bias, buf,
-                      cap);
-}
-
-static bool weight_shape(const struct woq_config *c, enum woq_role role, uint64_t shape[2])
-{
-    const uint64_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
-    const uint64_t shapes[WOQ_N_ROLES][2] = {
-        [WOQ_ROLE_EMBED] = { c->vocab, c->hidden },
-        [WOQ_ROLE_ATTN_NORM] = { c->hidden, 0 },
-        [WOQ_ROLE_Q] = { q, c->hidden },
-        [WOQ_ROLE_K] = { kv, c->hidden },
-        [WOQ_ROLE_V] = { kv, c->hidden },
-        [WOQ_ROLE_O] = { c->hidden, q },
-        [WOQ_ROLE_MLP_NORM] = { c->hidden, 0 },
-        [WOQ_ROLE_GATE] = { c->inter, c->hidden },
-        [WOQ_ROLE_UP] = { c->inter, c->hidden },
-        [WOQ_ROLE_DOWN] = { c->hidden, c->inter },
-        [WOQ_ROLE_FINAL_NORM] = { c->hidden, 0 },
-        [WOQ_ROLE_HEAD] = { c->vocab, c->hidden },
-    };
-
-    if ((unsigned)role >= WOQ_N_ROLES || !shapes[role][0])
-        return false;
-    shape[0] = shapes[role][0];
-    shape[1] = shapes[role][1];
-    return true;
-}
-
-static bool has_bias(const struct woq_config *c, enum woq_role role)
-{
-    switch (role) {
-    case WOQ_ROLE_Q:
-    case WOQ_ROLE_K:
-    case WOQ_ROLE_V:
-        return c->qkv_bias;
-    case WOQ_ROLE_O:
-        return c->o_bias;
-    case WOQ_ROLE_GATE:
-    case WOQ_ROLE_UP:
-    case WOQ_ROLE_DOWN:
-        return c->mlp_bias;
-    default:
-        return false;
+        if (match_template(templates, n, name, p))
+            return true;
+        if (!templates[n])
+            return false;
+        templates += n + 1;
     }
 }
 
-bool woq_arch_shape(const struct woq_config *c, enum woq_role role, bool bias, unsigned *n_dims,
-                    uint64_t shape[2])
+static bool find_place(const char *const names[WOQ_N_ROLES], const char *name, struct woq_place *p)
 {
-    if (!weight_shape(c, role, shape) || (bias && !has_bias(c, role)))
-        return false;
-    *n_dims = bias || !shape[1] ? 1 : 2;
-    if (*n_dims == 1)
-        shape[1] = 1;
-    return true;
+    for (unsigned r = 1; r < WOQ_N_ROLES; r++)
+        if (names[r] && match_name(names[r], name, p)) {
+            p->role = (enum woq_role)r;
+            return true;
+        }
+    *p = (struct woq_place){ .role = WOQ_ROLE_NONE, .block = -1 };
+    return false;
+}
+
+bool woq_arch_place(const struct woq_arch *a, const char *name, struct woq_place *p)
+{
+    char other[256];
+
+    if (find_place(a->names, name, p))
+        return true;
+    for (size_t i = 1; i < 3 && a->prefix[i]; i++) {
+        const size_t n = strlen(a->prefix[i]);
+
+        if (strncmp(name, a->prefix[i], n) == 0 &&
+            (size_t)snprintf(other, sizeof other, "%s%s", a->prefix[0], name + n) < sizeof other &&
+            find_place(a->names, other, p))
+            return true;
+    }
+    return false;
+}
+
+bool woq_arch_gguf_place(const struct woq_arch *a, const char *name, struct woq_place *p)
+{
+    return find_place(woq_gguf_names(a), name, p);
+}
+
+static int write_name(const char *template, size_t len, const struct woq_place *p, char *buf,
+                      size_t cap)
+{
+    struct woq_str s = { 0 };
+    const bool whole = len && template[len - 1] == '!';
+    const char *end = template + len - whole;
+    int rc;
+
+    while (template <end) {
+        const size_t n = strcspn(template, "{"), left = (size_t)(end - template);
+
+        woq_str_add(&s, template, n < left ? n : left);
+        template += n < left ? n : left;
+        if (n < left) {
+            woq_str_addf(&s, "%zu", template[1] == 'l' ? (size_t)p->block : p->index);
+            template += 3;
+        }
+    }
+    if (!whole)
+        woq_str_addf(&s, ".%s", p->bias ? "bias" : "weight");
+    rc = s.s && s.len < cap ? WOQ_OK : WOQ_EUSAGE;
+    if (rc == WOQ_OK)
+        memcpy(buf, s.s, s.len + 1);
+    woq_str_release(&s);
+    return rc;
+}
+
+int woq_config_name(const struct woq_config *c, const struct woq_place *p, char *buf, size_t cap)
+{
+    const char *t = (unsigned)p->role < WOQ_N_ROLES ? c->arch->names[p->role] : NULL;
+    size_t n;
+
+    if (!t)
+        return WOQ_EUSAGE;
+    n = strcspn(t, "|");
+    if (t[n] && c->second_names) {
+        t += n + 1;
+        n = strlen(t);
+    }
+    return write_name(t, n, p, buf, cap);
+}
+
+int woq_config_gguf_name(const struct woq_config *c, const struct woq_place *p, char *buf,
+                         size_t cap)
+{
+    const char *t = (unsigned)p->role < WOQ_N_ROLES ? woq_gguf_names(c->arch)[p->role] : NULL;
+
+    return t ? write_name(t, strlen(t), p, buf, cap) : WOQ_EUSAGE;
+}
+
+bool woq_arch_stack(const struct woq_arch *a, const char *name, struct woq_place *p)
+{
+    for (size_t i = 0; i < 2 && a->stacks[i].role; i++)
+        for (int bias = 0; bias < 2; bias++) {
+            const char *t = bias ? a->stacks[i].bias : a->stacks[i].weight;
+
+            if (!t || !match_template(t, strlen(t), name, p))
+                continue;
+            p->role = a->stacks[i].role;
+            p->bias = bias;
+            return true;
+        }
+    return false;
+}
+
+bool woq_config_stack_name(const struct woq_config *c, const struct woq_place *p, char *buf,
+                           size_t cap)
+{
+    for (size_t i = 0; i < 2 && c->arch->stacks[i].role; i++)
+        if (c->arch->stacks[i].role == p->role) {
+            const char *t = p->bias ? c->arch->stacks[i].bias : c->arch->stacks[i].weight;
+
+            return t && write_name(t, strlen(t), p, buf, cap) == WOQ_OK;
+        }
+    return false;
+}
+
+bool woq_arch_is_conv1d(const struct woq_arch *a, const struct woq_place *p)
+{
+    return p->role != WOQ_ROLE_NONE && !p->bias && (a->conv1d >> p->role & 1);
+}
+
+bool woq_name_is_ignorable(const char *name)
+{
+    static const char *const ignored[] = {
+        "*.rotary_emb.inv_freq",   "*.rotary_pos_emb.inv_freq", "*.attn.masked_bias",
+        "*.attention.masked_bias", "*.attention.bias",          "*.attn.bias",
+        "*.attn.embed_positions",
+    };
+
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        if (woq_name_match(name, ignored[i]))
+            return true;
+    return false;
 }

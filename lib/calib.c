@@ -26,6 +26,7 @@ int woq_calib_open(struct woq_calib **out, const struct woq_calib_opts *o, struc
     c->w = w;
     c->err = &w->err;
     c->state.path = o->state;
+    c->outside.index = WOQ_OUTSIDE;
     c->state.log_fd = -1;
     *out = c;
     return WOQ_OK;
@@ -68,11 +69,15 @@ static int check_block(struct woq_calib *c, int64_t block)
                     (long long)block, c->next_block, c->config.n_layers);
 }
 
+static int end_stem(struct woq_calib *c);
+
 static int begin_block(struct woq_calib *c, struct woq_frame *f)
 {
     const int64_t block = woq_json_get_int(f->meta, "block", -1);
-    const int rc = check_block(c, block);
+    int rc = check_block(c, block);
 
+    if (rc == WOQ_OK && !c->has_stem)
+        rc = end_stem(c);
     if (rc < 0)
         return rc;
     c->any_block = true;
@@ -167,6 +172,9 @@ static int read_config(struct woq_calib *c, const struct woq_frame *modl)
     if (rc == WOQ_OK)
         rc = woq_config_init(&c->config, json, c->err);
     woq_json_free(json);
+    if (rc == WOQ_OK && c->config.n_experts)
+        rc = woq_fail(c->err, WOQ_EUNSUPPORTED, "quantize it with woq-rtn",
+                      "calibration of a mixture of experts");
     if (rc == WOQ_OK && c->o.acts_from)
         rc = woq_calib_acts_from(c);
     if (rc == WOQ_OK)
@@ -174,28 +182,47 @@ static int read_config(struct woq_calib *c, const struct woq_frame *modl)
     if (rc == WOQ_OK)
         woq_decoder_spill(c->decoder, c->o.spill_bytes);
     c->has_config = rc == WOQ_OK;
-    return rc == WOQ_OK && c->o.acts_from ? start(c) : rc;
+    c->has_stem = c->o.acts_from != NULL;
+    return rc == WOQ_OK && c->has_stem ? start(c) : rc;
 }
 
 static int embed(struct woq_calib *c, const struct woq_frame *f)
 {
     int rc;
 
-    if (!c->has_config)
-        return woq_fail(c->err, WOQ_EDATA, "start from woq-extract",
-                        "no MODL frame before weights");
     if (c->o.acts_from)
         return WOQ_OK;
     if (c->x)
         return woq_fail(c->err, WOQ_EDATA, NULL, "a second embedding");
     rc = woq_calib_x_alloc(c);
     if (rc == WOQ_OK)
-        rc = woq_embed(c->x, &c->config, f, c->o.ids, c->n_tokens, c->err);
-    if (rc == WOQ_OK && c->xf)
-        memcpy(c->xf, c->x, c->n_tokens * c->config.hidden * sizeof *c->x);
+        rc = woq_embed_rows(c->x, &c->config, f, c->o.ids, c->n_tokens, c->err);
     if (rc == WOQ_OK)
         c->tokens_hash = woq_hash64(c->o.ids, c->n_tokens * sizeof *c->o.ids);
+    return rc;
+}
+
+/* Everything of the stem is there: the first block begins. */
+static int end_stem(struct woq_calib *c)
+{
+    int rc = woq_embed_finish(c->x, &c->config, &c->outside, c->n_tokens, c->o.seqlen, 0, c->err);
+
+    if (rc == WOQ_OK && c->xf)
+        memcpy(c->xf, c->x, c->n_tokens * c->config.hidden * sizeof *c->x);
+    c->has_stem = true;
     return rc == WOQ_OK ? start(c) : rc;
+}
+
+/* A tensor that the forward needs beside the blocks; the frame travels on in any case. */
+static int take_beside(struct woq_calib *c, const struct woq_frame *f, enum woq_role role)
+{
+    if (!role || role == WOQ_ROLE_HEAD)
+        return WOQ_OK;
+    if (!c->has_config)
+        return woq_fail(c->err, WOQ_EDATA, "start from woq-extract",
+                        "no MODL frame before weights");
+    return role == WOQ_ROLE_EMBED ? embed(c, f)
+                                  : woq_block_take(&c->outside, &c->config, f, c->err);
 }
 
 /* Frames before and after the blocks. */
@@ -206,11 +233,8 @@ static int take_outside(struct woq_calib *c, struct woq_frame *f)
 
     if (woq_frame_is(f, "MODL"))
         rc = read_config(c, f);
-    else if (role == WOQ_ROLE_EMBED)
-        rc = embed(c, f);
-    else if (role == WOQ_ROLE_FINAL_NORM)
-        rc = woq_calib_final_norm(c, f);
-    else if ((rc = woq_calib_is_head(c, f)) == WOQ_ITEM && (rc = woq_calib_head(c, f)) == WOQ_OK)
+    else if ((rc = take_beside(c, f, role)) == WOQ_OK &&
+             (rc = woq_calib_is_head(c, f)) == WOQ_ITEM && (rc = woq_calib_head(c, f)) == WOQ_OK)
         return WOQ_OK;
     if (rc < 0)
         return woq_filter_at(c->w, f);
@@ -243,6 +267,8 @@ int woq_calib_close(struct woq_calib *c, int rc)
         rc = woq_fail(c->err, WOQ_EDATA, NULL, "block %zu does not end", c->block);
     if (rc == WOQ_OK && !c->x)
         rc = woq_fail(c->err, WOQ_EDATA, "start from woq-extract", "the stream has no embedding");
+    if (rc == WOQ_OK && !c->has_stem) /* a stem alone */
+        rc = end_stem(c);
     rc = woq_coproc_close(c->command, rc, c->err);
     if (rc == WOQ_OK && c->o.acts_to)
         rc = woq_calib_acts_to(c);
@@ -258,7 +284,7 @@ int woq_calib_close(struct woq_calib *c, int rc)
     woq_frame_release(&c->out);
     for (size_t i = 0; i < WOQ_CALIB_ARRAYS; i++)
         woq_buf_release(&c->narrow[i]);
-    woq_buf_release(&c->norm);
+    woq_block_release(&c->outside);
     woq_buf_release(&c->windows);
     woq_buf_release(&c->windows_float);
     woq_calib_float_close(c);

@@ -81,7 +81,7 @@ static int describe_windows(struct woq_calib *c, size_t w, size_t n, bool keep)
     const bool acts = c->o.emit == WOQ_EMIT_ACTS;
     const size_t n_tokens = n * c->o.seqlen, n_elem = n_tokens * c->config.hidden;
     struct pass p = { c, w * c->o.seqlen };
-    const struct woq_tap tap = { on_input, &p };
+    const struct woq_tap tap = { on_input, NULL, &p };
     float *x = c->x + p.token0 * c->config.hidden, *y = x;
     struct woq_rows rows[] = { { "x", x }, { "y", x }, { "x_float", NULL }, { "y_float", NULL } };
     int rc = WOQ_OK;

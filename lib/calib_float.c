@@ -52,7 +52,7 @@ int woq_calib_float_pass(struct woq_calib *c, size_t w, size_t n)
     const size_t step = woq_decoder_windows(c->decoder, c->o.seqlen), end = w + n;
     const bool keep = woq_calib_is_sum(c) || (c->o.emit == WOQ_EMIT_ACTS && !c->o.block_unit);
     struct pass pass = { c, 0 };
-    const struct woq_tap tap = { on_input, &pass };
+    const struct woq_tap tap = { on_input, NULL, &pass };
     int rc = WOQ_OK;
 
     c->path.n_groups = 0;

@@ -135,7 +135,10 @@ static int exchange(struct woq_calib *c, struct woq_frame *held, struct woq_fram
         rc = woq_fail(c->err, WOQ_EDATA, NULL, "'%s' returned %zu x %zu, want %zu x %zu",
                       c->o.through, rows, cols, t.n_rows, t.n_cols);
     if (rc == WOQ_OK && !c->o.float_inputs) {
-        c->weights.w[woq_role_from_name(woq_json_get_str(held->meta, "role"))] = NULL;
+        struct woq_place p;
+
+        if (woq_arch_place(c->config.arch, woq_frame_name(held), &p))
+            woq_block_forget(&c->weights, &c->config, &p);
         rc = woq_block_take(&c->weights, &c->config, back, c->err);
     }
     if (rc < 0)
@@ -252,10 +255,12 @@ int woq_calib_group_acts(struct woq_calib *c, const struct woq_frame *first, con
     return rc;
 }
 
-/* Before the group's first weight: what describes its inputs. */
-static int end_group(struct woq_calib *c, const char *group, size_t first)
+/* woq_tap: before the group's first weight, what describes its inputs. */
+static int end_group(void *ctx, const char *group, struct woq_error *err)
 {
-    int rc = woq_calib_put_until(c, first);
+    struct woq_calib *c = ctx;
+    const struct woq_frame *first = woq_calib_first_of(c, group, err);
+    int rc = first ? woq_calib_put_until(c, (size_t)(first - c->held)) : WOQ_EDATA;
 
     if (rc == WOQ_OK && woq_calib_is_sum(c))
         rc = woq_calib_send_sum(c, &c->sums[0]);
@@ -282,14 +287,12 @@ static int on_input(void *ctx, const char *group, const float *x, size_t n_token
         if (rc == WOQ_OK)
             rc = woq_calib_send(c, &c->out);
     }
-    if (rc == WOQ_OK && token0 + n_tokens == c->n_tokens)
-        rc = end_group(c, group, (size_t)(first - c->held));
     return rc;
 }
 
 int woq_calib_groups(struct woq_calib *c)
 {
-    const struct woq_tap tap = { on_input, c };
+    const struct woq_tap tap = { on_input, end_group, c };
     const bool tapped = c->command || c->o.emit != WOQ_EMIT_NONE;
     const int rc = c->xf ? woq_calib_float_pass(c, 0, c->o.n_samples) : WOQ_OK;
 

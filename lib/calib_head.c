@@ -4,7 +4,6 @@
  * quantizer. Its inputs are the activations after the last block behind the final norm. */
 #include "calib_internal.h"
 
-#include <woq/kernels.h>
 #include <woq/quant.h>
 
 #include <string.h>
@@ -26,36 +25,21 @@ int woq_calib_is_head(struct woq_calib *c, const struct woq_frame *f)
     return woq_scheme_choose(&s, f, &defaults, NULL, c->err);
 }
 
-int woq_calib_final_norm(struct woq_calib *c, const struct woq_frame *f)
-{
-    const uint64_t shape[2] = { c->config.hidden, 1 };
-    float *norm;
-
-    if (!c->has_config)
-        return woq_fail(c->err, WOQ_EDATA, "start from woq-extract",
-                        "no MODL frame before weights");
-    if (c->has_norm)
-        return woq_fail(c->err, WOQ_EDATA, NULL, "tensor '%s' comes twice", woq_frame_name(f));
-    norm = woq_buf_need(&c->norm, c->config.hidden * sizeof *norm, c->err);
-    c->has_norm = true;
-    return norm ? woq_tensor_read(norm, f, 1, shape, c->err) : WOQ_ENOMEM;
-}
-
 static float *normed(struct woq_calib *c, struct woq_buf *buf, const float *x, size_t n)
 {
-    const size_t hidden = c->config.hidden;
-    float *y = woq_buf_need(buf, n * hidden * sizeof *y, c->err);
+    float *y = woq_buf_need(buf, n * woq_head_width(&c->config) * sizeof *y, c->err);
+    struct woq_head head;
 
-    for (size_t t = 0; y && t < n; t++)
-        woq_kernels()->rmsnorm_f32(y + t * hidden, x + t * hidden, c->norm.data, hidden,
-                                   c->config.eps);
+    woq_head_init(&head, &c->config, &c->outside, NULL);
+    if (y)
+        woq_head_input(y, &c->config, &head, x, n);
     return y;
 }
 
 /* Rows [t, t + n) as a chunk: sent, or added to the sum. */
 static int describe(struct woq_calib *c, const char *name, size_t t, size_t n)
 {
-    const size_t hidden = c->config.hidden;
+    const size_t hidden = c->config.hidden, width = c->config.embed_dim;
     struct woq_rows rows[] = { { "x", normed(c, &c->windows, c->x + t * hidden, n) },
                                { "x_float", NULL } };
     int rc;
@@ -64,9 +48,9 @@ static int describe(struct woq_calib *c, const char *name, size_t t, size_t n)
         rows[1].x = normed(c, &c->windows_float, c->xf + t * hidden, n);
     if (!rows[0].x || (c->xf && !rows[1].x))
         return WOQ_ENOMEM;
-    rc = woq_acts_check(-1, group, WOQ_ACTS_QUANTIZED, rows[0].x, n, hidden, c->err);
+    rc = woq_acts_check(-1, group, WOQ_ACTS_QUANTIZED, rows[0].x, n, width, c->err);
     if (rc == WOQ_OK)
-        rc = woq_calib_make_acts(c, group, name, rows, c->xf ? 2 : 1, n, hidden, t);
+        rc = woq_calib_make_acts(c, group, name, rows, c->xf ? 2 : 1, n, width, t);
     if (rc < 0)
         return rc;
     return woq_calib_is_sum(c)
@@ -132,7 +116,8 @@ static int check_place(struct woq_calib *c, const struct woq_frame *head)
         return woq_fail(c->err, WOQ_EDATA, "give --acts-from after the last block",
                         "the head '%s' comes after %zu of %zu blocks", name, c->next_block,
                         c->config.n_layers);
-    if (!c->has_norm)
+    if (!c->outside.w[WOQ_ROLE_FINAL_NORM] &&
+        !(c->config.traits & (WOQ_T_NO_FINAL_NORM | WOQ_T_NORM_FREE)))
         return woq_fail(c->err, WOQ_EDATA, "start from woq-extract",
                         "the head '%s' comes before the final norm", name);
     return WOQ_OK;

@@ -55,8 +55,8 @@ struct woq_calib {
     struct woq_buf windows, windows_float;   /* copies of some samples */
     struct woq_calib_state state;
 
-    struct woq_buf norm; /* the final one, f32 [hidden] */
-    bool has_norm, at_head;
+    struct woq_block outside; /* what is beside the blocks, but for the embedding */
+    bool has_stem, at_head;   /* x is what the first block gets */
 };
 
 /* Puts into the output and into the log of the block. */
@@ -98,7 +98,6 @@ int woq_calib_check_back(const struct woq_calib *c, const struct woq_frame *fram
 /* --- the head (calib_head.c) --- */
 /* WOQ_ITEM if this is a head whose scheme asks for a group of its own, or an error. */
 int woq_calib_is_head(struct woq_calib *c, const struct woq_frame *f);
-int woq_calib_final_norm(struct woq_calib *c, const struct woq_frame *f);
 /* The head, described and exchanged, into the output. */
 int woq_calib_head(struct woq_calib *c, struct woq_frame *head);
 

@@ -59,13 +59,20 @@ static int run_stem(struct woq_lane *l, struct woq_error *err)
 {
     struct run *r = l->ctx;
     size_t n, bytes;
+    int rc = WOQ_OK;
 
     if (!woq_mul_size(r->task->n_tokens, l->c.hidden, &n) ||
         !woq_mul_size(n, sizeof(float), &bytes))
         return woq_fail_nomem(err, SIZE_MAX);
     if (!(r->x = woq_alloc(bytes, err)))
         return WOQ_ENOMEM;
-    return woq_embed(r->x, &l->c, &l->embed, r->task->ids, r->task->n_tokens, err);
+    for (size_t i = 0; i < r->task->n_batches && rc == WOQ_OK; i++) {
+        const struct woq_batch *b = &r->task->batches[i];
+
+        rc = woq_embed(r->x + b->token0 * l->c.hidden, &l->c, &l->embed, &l->outside,
+                       r->task->ids + b->token0, b->n_windows * b->ctx, b->ctx, 0, err);
+    }
+    return rc;
 }
 
 static int run_batch(const struct woq_lane *l, struct woq_decoder *d, const struct woq_batch *b,

@@ -58,7 +58,8 @@ static int step(struct generator *g, struct woq_lane *l, struct woq_sequence *s,
     size_t best;
     int rc;
 
-    if ((rc = woq_embed(x, &l->c, &l->embed, g->ids.ids + g->ids.n - n_new, n_new, err)) < 0 ||
+    if ((rc = woq_embed(x, &l->c, &l->embed, &l->outside, g->ids.ids + g->ids.n - n_new, n_new,
+                        SIZE_MAX, g->ids.n - n_new, err)) < 0 ||
         (rc = woq_sequence_forward(s, g->blocks, x, n_new, err)) < 0 ||
         (rc = woq_sequence_logits(s, logits, x + (n_new - 1) * l->c.hidden, &l->head, err)) < 0)
         return rc;

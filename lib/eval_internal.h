@@ -42,8 +42,8 @@ struct woq_lane {
     const struct woq_frames *src;
     struct woq_config c;
     struct woq_frame embed; /* kept: gathered from, and the head where tied */
-    struct woq_block block;
-    struct woq_buf head_buf, norm_buf;
+    struct woq_block block, outside;
+    struct woq_buf head_buf;
     struct woq_head head; /* complete when woq_lane_run has returned */
     bool has_config, in_block;
     size_t n_done;    /* blocks */

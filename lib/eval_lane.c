@@ -20,6 +20,7 @@ static int take_modl(struct woq_lane *l, const struct woq_frame *f, struct woq_e
     if (rc < 0)
         return rc;
     l->has_config = true;
+    l->outside.index = WOQ_OUTSIDE;
     return l->begin(l, f, err);
 }
 
@@ -77,35 +78,10 @@ static int take_embed(struct woq_lane *l, struct woq_frame *f, struct woq_error 
     return WOQ_OK;
 }
 
-static int take_head(struct woq_lane *l, const struct woq_frame *f, enum woq_role role,
-                     struct woq_error *err)
-{
-    const float **slot = role == WOQ_ROLE_HEAD ? &l->head.weight : &l->head.norm;
-    struct woq_buf *buf = role == WOQ_ROLE_HEAD ? &l->head_buf : &l->norm_buf;
-    uint64_t shape[2];
-    unsigned n_dims;
-    float *dst;
-    int rc;
-
-    if (role == WOQ_ROLE_HEAD && l->c.tie)
-        return WOQ_OK; /* a duplicate of the embedding */
-    if (*slot)
-        return woq_fail(err, WOQ_EDATA, NULL, "tensor '%s' comes twice", woq_frame_name(f));
-    woq_arch_shape(&l->c, role, false, &n_dims, shape);
-    if (!(dst = woq_buf_need(buf, shape[0] * shape[1] * sizeof(float), err)))
-        return WOQ_ENOMEM;
-    if ((rc = woq_tensor_read(dst, f, n_dims, shape, err)) < 0)
-        return rc;
-    *slot = dst;
-    return WOQ_OK;
-}
-
 static int take_tensor(struct woq_lane *l, struct woq_frame *f, struct woq_error *err)
 {
     const char *name = woq_frame_name(f);
-    enum woq_role role;
-    bool bias;
-    long block;
+    struct woq_place p;
 
     if (!l->has_config)
         return woq_fail(err, WOQ_EDATA, "make the stream with woq-extract",
@@ -114,18 +90,19 @@ static int take_tensor(struct woq_lane *l, struct woq_frame *f, struct woq_error
         return woq_block_take(&l->block, &l->c, f, err);
     if (woq_name_is_ignorable(name))
         return WOQ_OK;
-    role = woq_arch_role(l->c.arch, name, &block, &bias);
-    if (role == WOQ_ROLE_NONE) {
+    if (!woq_arch_place(l->c.arch, name, &p)) {
         /* woq-extract puts them last and says so; the result counts them. */
         l->n_ignored++;
         return WOQ_OK;
     }
-    if (!bias && role == WOQ_ROLE_EMBED)
+    if (!p.bias && p.role == WOQ_ROLE_EMBED)
         return take_embed(l, f, err);
-    if (!bias && (role == WOQ_ROLE_HEAD || role == WOQ_ROLE_FINAL_NORM))
-        return take_head(l, f, role, err);
-    return woq_fail(err, WOQ_EDATA, NULL, "tensor '%s' has no place %s in '%s'", name,
-                    block >= 0 ? "outside a block" : "beside the blocks", l->c.arch->model_type);
+    if (p.block >= 0)
+        return woq_fail(err, WOQ_EDATA, NULL, "tensor '%s' has no place outside a block in '%s'",
+                        name, l->c.arch->model_type);
+    if (p.role == WOQ_ROLE_HEAD && !p.bias && l->c.tie)
+        return WOQ_OK; /* a duplicate of the embedding */
+    return woq_block_take(&l->outside, &l->c, f, err);
 }
 
 static int take(struct woq_lane *l, struct woq_frame *f, struct woq_error *err)
@@ -145,12 +122,27 @@ static int take(struct woq_lane *l, struct woq_frame *f, struct woq_error *err)
     return woq_fail(err, WOQ_ETYPE, NULL, "a frame of type '%s' is not for an evaluation", f->type);
 }
 
-/* The head is the embedding where tied, or where no head tensor came. */
-static int finish(struct woq_lane *l, struct woq_error *err)
+/* The head is the embedding where tied. */
+static int tied_head(struct woq_lane *l, const float **weight, struct woq_error *err)
 {
-    const uint64_t shape[2] = { l->c.vocab, l->c.hidden };
+    const uint64_t shape[2] = { l->c.vocab, l->c.embed_dim };
     struct woq_tensor t;
     float *dst;
+
+    if (woq_frame_is_tensor(&l->embed) && woq_frame_view(&l->embed, &t, NULL) >= 0 &&
+        t.dtype == WOQ_F32 && woq_kernels()->all_finite_f32(t.data, t.n_elem)) {
+        *weight = t.data;
+        return WOQ_OK;
+    }
+    if (!(dst = woq_buf_need(&l->head_buf, shape[0] * shape[1] * sizeof(float), err)))
+        return WOQ_ENOMEM;
+    *weight = dst;
+    return woq_tensor_read(dst, &l->embed, 2, shape, err);
+}
+
+static int finish(struct woq_lane *l, struct woq_error *err)
+{
+    const float *tied = NULL;
     int rc;
 
     if (!l->has_config)
@@ -159,22 +151,12 @@ static int finish(struct woq_lane *l, struct woq_error *err)
     if (l->in_block || l->n_done != l->c.n_layers)
         return woq_fail(err, WOQ_EDATA, NULL, "the stream ends after %zu of %zu blocks", l->n_done,
                         l->c.n_layers);
-    if (!l->head.norm)
-        return woq_fail(err, WOQ_EDATA, NULL, "the final norm '%s.weight' is missing",
-                        l->c.arch->names[WOQ_ROLE_FINAL_NORM]);
-    l->head.n_vocab = l->c.vocab;
-    if (l->head.weight)
-        return WOQ_OK;
-    if (woq_frame_is_tensor(&l->embed) && woq_frame_view(&l->embed, &t, NULL) >= 0 &&
-        t.dtype == WOQ_F32 && woq_kernels()->all_finite_f32(t.data, t.n_elem)) {
-        l->head.weight = t.data;
-        return WOQ_OK;
-    }
-    if (!(dst = woq_buf_need(&l->head_buf, l->c.vocab * l->c.hidden * sizeof(float), err)))
-        return WOQ_ENOMEM;
-    if ((rc = woq_tensor_read(dst, &l->embed, 2, shape, err)) < 0)
+    if (!l->outside.w[WOQ_ROLE_HEAD] && (rc = tied_head(l, &tied, err)) < 0)
         return rc;
-    l->head.weight = dst;
+    l->c.tie |= tied != NULL; /* a head that did not come is tied */
+    if ((rc = woq_block_check(&l->outside, &l->c, err)) < 0)
+        return rc;
+    woq_head_init(&l->head, &l->c, &l->outside, tied);
     return WOQ_OK;
 }
 
@@ -201,5 +183,5 @@ void woq_lane_release(struct woq_lane *l)
     woq_frame_release(&l->embed);
     woq_block_release(&l->block);
     woq_buf_release(&l->head_buf);
-    woq_buf_release(&l->norm_buf);
+    woq_block_release(&l->outside);
 }

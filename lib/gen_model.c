@@ -1,5 +1,7 @@
-/* gen_model.c -- whole llama models with random weights (woq-gen --llama). One tensor in memory. */
+/* gen_model.c -- whole models of any architecture with random weights (woq-gen --llama, --config).
+ * What tensors there are is in the table of architectures; one of them is in memory. */
 #include <woq/gen.h>
+#include <woq/model.h>
 
 #include <errno.h>
 #include <math.h>
@@ -11,36 +13,14 @@ enum { HIDDEN, INTER, LAYERS, HEADS, KV, VOCAB, SEED, TIE, CTX, N_KEYS };
 static const char *const keys[N_KEYS] = { "hidden", "inter", "layers", "heads", "kv",
                                           "vocab",  "seed",  "tie",    "ctx" };
 
-/* clang-format off */
-static const struct part {
-    const char *name, *role, *group;
-    int rows, cols; /* index into v[]; cols < 0: a norm; KV stands for kv * head_dim */
-} stem[] = {
-    { "model.embed_tokens.weight", "embed", NULL, VOCAB, HIDDEN },
-}, block[] = {
-    { "input_layernorm.weight", "attn.norm", NULL, HIDDEN, -1 },
-    { "self_attn.q_proj.weight", "attn.q", "qkv", HIDDEN, HIDDEN },
-    { "self_attn.k_proj.weight", "attn.k", "qkv", KV, HIDDEN },
-    { "self_attn.v_proj.weight", "attn.v", "qkv", KV, HIDDEN },
-    { "self_attn.o_proj.weight", "attn.o", "o", HIDDEN, HIDDEN },
-    { "post_attention_layernorm.weight", "mlp.norm", NULL, HIDDEN, -1 },
-    { "mlp.gate_proj.weight", "mlp.gate", "gateup", INTER, HIDDEN },
-    { "mlp.up_proj.weight", "mlp.up", "gateup", INTER, HIDDEN },
-    { "mlp.down_proj.weight", "mlp.down", "down", HIDDEN, INTER },
-}, head[] = {
-    { "model.norm.weight", "norm", NULL, HIDDEN, -1 },
-    { "lm_head.weight", "head", NULL, VOCAB, HIDDEN },
-};
-/* clang-format on */
-#define COUNT(a) (sizeof(a) / sizeof *(a))
-#define BLOCK_FRAMES (COUNT(block) + 2)
-
 struct woq_gen_model {
     uint64_t v[N_KEYS];
     enum woq_dtype dtype;
-    uint64_t at, n_frames, tensor; /* next frame, of how many; tensors made so far */
+    struct woq_config c;
+    enum { MODL, BEGIN, TENSOR, END, DONE } next;
+    struct woq_place place; /* of the next tensor */
+    long block;             /* that the stream is in, -1 outside */
     struct woq_frame frame;
-    struct woq_buf buf;
     char *config;
 };
 
@@ -129,20 +109,67 @@ static int make_config(struct woq_gen_model *m, struct woq_error *err)
     return m->config ? WOQ_OK : woq_fail_nomem(err, 1024);
 }
 
-int woq_gen_model_open(struct woq_gen_model **out, const char *text, struct woq_error *err)
+static void begin(struct woq_gen_model *m)
+{
+    m->block = -1;
+    m->place = (struct woq_place){ 0 };
+    m->next = woq_config_next(&m->c, &m->place) ? MODL : DONE;
+}
+
+static struct woq_gen_model *new_model(enum woq_dtype dtype, struct woq_error *err)
 {
     struct woq_gen_model *m = calloc(1, sizeof *m);
+
+    if (!m)
+        woq_fail_nomem(err, sizeof *m);
+    else
+        m->dtype = dtype;
+    return m;
+}
+
+static int read_config(struct woq_gen_model *m, struct woq_error *err)
+{
+    struct woq_json *json = NULL;
+    int rc = woq_json_parse(&json, m->config, strlen(m->config), err);
+
+    if (rc == WOQ_OK)
+        rc = woq_config_init(&m->c, json, err);
+    woq_json_free(json);
+    begin(m);
+    return rc;
+}
+
+int woq_gen_model_open_config(struct woq_gen_model **out, const char *config, enum woq_dtype dtype,
+                              uint64_t seed, struct woq_error *err)
+{
+    struct woq_gen_model *m = new_model(dtype, err);
+    int rc;
+
+    if (!m)
+        return WOQ_ENOMEM;
+    m->v[SEED] = seed;
+    m->config = strdup(config);
+    if ((rc = m->config ? read_config(m, err) : woq_fail_nomem(err, strlen(config))) < 0) {
+        woq_gen_model_close(m);
+        return rc;
+    }
+    *out = m;
+    return WOQ_OK;
+}
+
+int woq_gen_model_open(struct woq_gen_model **out, const char *text, struct woq_error *err)
+{
+    struct woq_gen_model *m = new_model(WOQ_F16, err);
     int rc = WOQ_OK;
 
     if (!m)
-        return woq_fail_nomem(err, sizeof *m);
+        return WOQ_ENOMEM;
     m->v[HIDDEN] = 64;
     m->v[LAYERS] = 2;
     m->v[HEADS] = 4;
     m->v[VOCAB] = 256;
     m->v[SEED] = 1;
     m->v[CTX] = 2048;
-    m->dtype = WOQ_F16;
     while (*text && rc == WOQ_OK) {
         const size_t n = strcspn(text, ",");
         rc = set_key(m, text, n, err);
@@ -152,11 +179,12 @@ int woq_gen_model_open(struct woq_gen_model **out, const char *text, struct woq_
         rc = check_shape(m, err);
     if (rc == WOQ_OK)
         rc = make_config(m, err);
+    if (rc == WOQ_OK)
+        rc = read_config(m, err);
     if (rc < 0) {
         woq_gen_model_close(m);
         return rc;
     }
-    m->n_frames = 1 + COUNT(stem) + m->v[LAYERS] * BLOCK_FRAMES + COUNT(head) - m->v[TIE];
     *out = m;
     return WOQ_OK;
 }
@@ -166,107 +194,113 @@ void woq_gen_model_close(struct woq_gen_model *m)
     if (!m)
         return;
     woq_frame_release(&m->frame);
-    woq_buf_release(&m->buf);
     free(m->config);
     free(m);
 }
 
-static void part_shape(const struct woq_gen_model *m, const struct part *p, uint64_t shape[2])
-{
-    shape[0] = m->v[p->rows];
-    if (p->rows == KV)
-        shape[0] *= m->v[HIDDEN] / m->v[HEADS];
-    shape[1] = p->cols < 0 ? 1 : m->v[p->cols];
-}
-
-static uint64_t parts_bytes(const struct woq_gen_model *m, const struct part *p, size_t n)
-{
-    uint64_t sum = 0, shape[2];
-
-    for (size_t i = 0; i < n; i++) {
-        part_shape(m, &p[i], shape); /* at most 2^24 * 2^24 * 4 each */
-        sum += shape[0] * shape[1] * woq_dtype_bytes(m->dtype);
-    }
-    return sum;
-}
-
 void woq_gen_model_total(const struct woq_gen_model *m, uint64_t *frames, uint64_t *bytes)
 {
-    *frames = m->n_frames;
-    *bytes = strlen(m->config) + parts_bytes(m, stem, COUNT(stem)) +
-             m->v[LAYERS] * parts_bytes(m, block, COUNT(block)) +
-             parts_bytes(m, head, COUNT(head) - m->v[TIE]);
+    struct woq_place p = { 0 };
+
+    *frames = 1 + 2 * m->c.n_layers;
+    *bytes = strlen(m->config);
+    while (woq_config_next(&m->c, &p)) {
+        uint64_t shape[2]; /* at most 2^24 * 2^24 * 4 each */
+        unsigned n_dims;
+
+        woq_config_shape(&m->c, &p, &n_dims, shape);
+        ++*frames;
+        *bytes += shape[0] * shape[1] * woq_dtype_bytes(m->dtype);
+    }
 }
 
-/* A weight: bell-shaped with standard deviation 1/sqrt(cols), so that activations keep their size;
- * a norm: 1 +- 0.05. */
-static int make_tensor(struct woq_gen_model *m, const struct part *p, const char *prefix,
-                       struct woq_error *err)
+/* FNV-1a: a tensor's numbers depend on its name, not on its place. */
+static uint64_t name_hash(const char *name)
 {
-    struct woq_frame *f = &m->frame;
-    const bool norm = p->cols < 0;
-    const double std = norm ? 0.05 : 1.0 / sqrt((double)m->v[p->cols]);
-    uint64_t shape[2];
-    size_t n_elem, bytes;
-    char name[96];
-    void *data;
+    uint64_t h = 0xcbf29ce484222325u;
 
-    part_shape(m, p, shape);
+    while (*name)
+        h = (h ^ (unsigned char)*name++) * 0x100000001b3u;
+    return h;
+}
+
+/* A matrix: bell-shaped with standard deviation 1/sqrt(cols), so that activations keep their size;
+ * a norm: 1 +- 0.05, of Gemma, which adds the 1, +- 0.05; other vectors: +- 0.1. */
+static int make_tensor(struct woq_gen_model *m, struct woq_error *err)
+{
+    const bool norm = woq_role_is_norm(m->place.role) && !m->place.bias;
+    struct woq_frame *f = &m->frame;
+    double std, center = norm && m->c.norm != WOQ_NORM_RMS_1P ? 1 : 0;
+    uint64_t shape[2], seed;
+    size_t n_elem, bytes;
+    unsigned n_dims;
+    char name[256];
+    void *data;
+    int rc = woq_config_name(&m->c, &m->place, name, sizeof name);
+
+    if (rc < 0)
+        WOQ_BUG("a tensor without a name");
+    woq_config_shape(&m->c, &m->place, &n_dims, shape);
+    std = norm ? 0.05 : n_dims == 1 ? 0.1 : 1.0 / sqrt((double)shape[1]);
     if (!woq_mul_size(shape[0], shape[1], &n_elem) ||
         !woq_mul_size(n_elem, woq_dtype_bytes(m->dtype), &bytes))
-        return woq_fail(err, WOQ_EUSAGE, NULL, "--llama: %s is too large", p->name);
-    if (!(data = woq_buf_need(&m->buf, bytes, err)))
-        return WOQ_ENOMEM;
-    woq_gen_bell(data, m->dtype, n_elem, woq_gen_sequence(m->v[SEED] + (m->tensor++ << 32)),
-                 std / WOQ_GEN_BELL_STD, norm ? 1.0 : 0.0);
-    snprintf(name, sizeof name, "%s%s", prefix, p->name);
+        return woq_fail(err, WOQ_EUSAGE, NULL, "%s is too large", name);
+    seed = woq_gen_sequence(m->v[SEED] ^ name_hash(name));
     woq_frame_begin(f, "TENS");
-    woq_json_set_str(woq_frame_edit(f), "name", name);
-    woq_json_set_str(f->meta, "role", p->role);
-    return woq_frame_add(f, "data", m->dtype, norm ? 1 : 2, shape, data, err);
+    if ((rc = woq_tensor_meta(f, m->c.arch, name, err)) < 0 ||
+        (rc = woq_frame_alloc(f, "data", m->dtype, n_dims, shape, &data, err)) < 0)
+        return rc;
+    woq_gen_bell(data, m->dtype, n_elem, seed, std / WOQ_GEN_BELL_STD, center);
+    return WOQ_OK;
 }
 
-static int make_block(struct woq_gen_model *m, uint64_t at, struct woq_error *err)
+static void make_marker(struct woq_gen_model *m, const char *type)
 {
-    const uint64_t b = at / BLOCK_FRAMES, i = at % BLOCK_FRAMES;
-    const struct part *p;
-    char prefix[48];
-    int rc;
+    woq_frame_begin(&m->frame, type);
+    woq_json_set_num(woq_frame_edit(&m->frame), "block", (double)m->block);
+}
 
-    if (i == 0 || i == BLOCK_FRAMES - 1) {
-        woq_frame_begin(&m->frame, i ? "BLKE" : "BLKB");
-        woq_json_set_num(woq_frame_edit(&m->frame), "block", (double)b);
-        return WOQ_OK;
-    }
-    p = &block[i - 1];
-    snprintf(prefix, sizeof prefix, "model.layers.%llu.", (unsigned long long)b);
-    if ((rc = make_tensor(m, p, prefix, err)) < 0)
-        return rc;
-    woq_json_set_num(m->frame.meta, "block", (double)b);
-    if (p->group)
-        woq_json_set_str(m->frame.meta, "group", p->group);
-    return WOQ_OK;
+/* After a tensor: another of the same part, or the end of a block, or the next block. */
+static void advance(struct woq_gen_model *m)
+{
+    const bool more = woq_config_next(&m->c, &m->place);
+
+    if (more && m->place.block == m->block)
+        m->next = TENSOR;
+    else
+        m->next = m->block >= 0 ? END : !more ? DONE : m->place.block >= 0 ? BEGIN : TENSOR;
+    if (!more)
+        m->place.block = -2;
 }
 
 int woq_gen_model_next(struct woq_gen_model *m, struct woq_frame **f, struct woq_error *err)
 {
-    const uint64_t at = m->at, n_block = m->v[LAYERS] * BLOCK_FRAMES;
-    int rc;
+    const uint64_t bytes = strlen(m->config);
+    int rc = WOQ_OK;
 
-    if (at == m->n_frames)
-        return WOQ_OK;
-    if (at == 0) {
-        const uint64_t bytes = strlen(m->config);
-        woq_frame_begin(&m->frame, "MODL");
-        rc = woq_frame_add(&m->frame, "config.json", WOQ_U8, 1, &bytes, m->config, err);
-    } else if (at <= COUNT(stem)) {
-        rc = make_tensor(m, &stem[at - 1], "", err);
-    } else if (at <= COUNT(stem) + n_block) {
-        rc = make_block(m, at - 1 - COUNT(stem), err);
-    } else {
-        rc = make_tensor(m, &head[at - 1 - COUNT(stem) - n_block], "", err);
-    }
-    m->at++;
     *f = &m->frame;
+    switch (m->next) {
+    case MODL:
+        woq_modl_begin(&m->frame);
+        rc = woq_frame_add(&m->frame, "config.json", WOQ_U8, 1, &bytes, m->config, err);
+        m->next = TENSOR;
+        break;
+    case BEGIN:
+        m->block = m->place.block;
+        make_marker(m, "BLKB");
+        m->next = TENSOR;
+        break;
+    case TENSOR:
+        rc = make_tensor(m, err);
+        advance(m);
+        break;
+    case END:
+        make_marker(m, "BLKE");
+        m->block = -1;
+        m->next = m->place.block >= 0 ? BEGIN : m->place.block == -2 ? DONE : TENSOR;
+        break;
+    default:
+        return WOQ_OK;
+    }
     return rc < 0 ? rc : WOQ_ITEM;
 }

@@ -20,22 +20,64 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-static void norm_rows(float *dst, const struct woq_config *c, const struct woq_head *head,
-                      const float *x, size_t n)
+void woq_head_init(struct woq_head *h, const struct woq_config *c, const struct woq_block *outside,
+                   const float *tied)
 {
-    for (size_t t = 0; t < n; t++)
-        woq_kernels()->rmsnorm_f32(dst + t * c->hidden, x + t * c->hidden, head->norm, c->hidden,
-                                   c->eps);
+    const float *own = outside->w[WOQ_ROLE_HEAD];
+
+    *h = (struct woq_head){ .norm = outside->w[WOQ_ROLE_FINAL_NORM],
+                            .norm_bias = outside->bias[WOQ_ROLE_FINAL_NORM],
+                            .project = outside->w[WOQ_ROLE_PROJECT_OUT],
+                            .weight = own ? own : tied,
+                            .bias = outside->bias[WOQ_ROLE_HEAD],
+                            .n_vocab = c->vocab };
+}
+
+size_t woq_head_width(const struct woq_config *c)
+{
+    return c->embed_dim == c->hidden ? c->hidden : c->embed_dim + c->hidden;
+}
+
+void woq_head_input(float *dst, const struct woq_config *c, const struct woq_head *h,
+                    const float *x, size_t n)
+{
+    const size_t hidden = c->hidden;
+    float *norm = h->project ? dst + n * c->embed_dim : dst;
+
+    if (woq_has(c, WOQ_T_NO_FINAL_NORM))
+        memcpy(norm, x, n * hidden * sizeof *norm);
+    else
+        woq_norm_rows(norm, hidden, x, hidden, n, hidden, c->norm, h->norm, h->norm_bias, c->eps);
+    if (h->project)
+        woq_sgemm(false, true, n, c->embed_dim, hidden, 1, norm, hidden, h->project, hidden, 0, dst,
+                  c->embed_dim);
+}
+
+/* Bias and soft cap. */
+void woq_head_finish(float *logits, size_t ld, const struct woq_config *c,
+                     const struct woq_head *head, size_t n, size_t v0, size_t m)
+{
+    const float cap = c->final_softcap;
+
+    for (size_t t = 0; t < n; t++) {
+        float *row = logits + t * ld;
+
+        if (head->bias)
+            woq_kernels()->axpy_f32(row, head->bias + v0, m, c->logit_mul);
+        for (size_t i = 0; cap > 0 && i < m; i++)
+            row[i] = cap * tanhf(row[i] / cap);
+    }
 }
 
 /* logits [n][ld] of vocabulary v0..v0+m-1 from normalised rows. */
 static void tile(float *logits, size_t ld, const struct woq_config *c, const struct woq_head *head,
                  const float *norm, size_t n, size_t v0, size_t m)
 {
-    woq_sgemm(false, true, n, m, c->hidden, 1, norm, c->hidden, head->weight + v0 * c->hidden,
-              c->hidden, 0, logits, ld);
-    for (size_t t = 0; head->bias && t < n; t++)
-        woq_kernels()->add_f32(logits + t * ld, head->bias + v0, m);
+    const size_t width = c->embed_dim;
+
+    woq_sgemm(false, true, n, m, width, c->logit_mul, norm, width, head->weight + v0 * width, width,
+              0, logits, ld);
+    woq_head_finish(logits, ld, c, head, n, v0, m);
 }
 
 struct logits_job {
@@ -56,7 +98,7 @@ static void logits_item(void *ctx, size_t item, int thread)
     float *out = j->logits + t0 * j->head->n_vocab + v0;
 
     (void)thread;
-    tile(out, j->head->n_vocab, &j->d->c, j->head, j->norm + t0 * j->d->c.hidden, n, v0, m);
+    tile(out, j->head->n_vocab, &j->d->c, j->head, j->norm + t0 * j->d->c.embed_dim, n, v0, m);
     for (size_t t = 0; t < n; t++)
         if (!woq_kernels()->all_finite_f32(out + t * j->head->n_vocab, m))
             atomic_store(&j->bad, true);
@@ -74,11 +116,11 @@ int woq_head_logits(struct woq_decoder *d, float *logits, const float *x, size_t
     size_t bytes;
     float *norm;
 
-    if (!woq_mul_size(n_tokens, d->c.hidden * sizeof(float), &bytes))
+    if (!woq_mul_size(n_tokens, woq_head_width(&d->c) * sizeof(float), &bytes))
         return woq_fail_nomem(err, SIZE_MAX);
     if (!(norm = woq_buf_need(&d->norm, bytes, err)))
         return WOQ_ENOMEM;
-    norm_rows(norm, &d->c, head, x, n_tokens);
+    woq_head_input(norm, &d->c, head, x, n_tokens);
     j.norm = norm;
     j.n_tiles = (head->n_vocab + LOGIT_TILE - 1) / LOGIT_TILE;
     woq_parallel((n_tokens + LOGIT_TOKENS - 1) / LOGIT_TOKENS * j.n_tiles, logits_item, &j);
@@ -128,11 +170,11 @@ struct score_scratch {
     double *kl; /* sum over tiles seen so far of p (log p - log q), with p normalised over them */
 };
 
-static size_t score_layout(struct score_scratch *p, char *base, size_t hidden, size_t ref_hidden)
+static size_t score_layout(struct score_scratch *p, char *base, size_t width, size_t ref_width)
 {
-    const size_t sizes[] = { TOKENS * hidden * sizeof(float), TOKENS * ref_hidden * sizeof(float),
-                             TOKENS * TILE * sizeof(float),   TOKENS * TILE * sizeof(float),
-                             TOKENS * sizeof(struct lse),     TOKENS * sizeof(struct lse),
+    const size_t sizes[] = { TOKENS * width * sizeof(float), TOKENS * ref_width * sizeof(float),
+                             TOKENS * TILE * sizeof(float),  TOKENS * TILE * sizeof(float),
+                             TOKENS * sizeof(struct lse),    TOKENS * sizeof(struct lse),
                              TOKENS * sizeof(double) };
     size_t at[8] = { 0 };
 
@@ -193,10 +235,11 @@ static void score_item(void *ctx, size_t item, int thread)
     const size_t ref_hidden = j->ref ? j->ref->d->c.hidden : 0;
     struct score_scratch p;
 
-    score_layout(&p, (char *)woq_scratch(j->d, thread), j->d->c.hidden, ref_hidden);
-    norm_rows(p.norm, &j->d->c, j->head, j->x + t0 * j->d->c.hidden, n);
+    score_layout(&p, (char *)woq_scratch(j->d, thread), woq_head_width(&j->d->c),
+                 j->ref ? woq_head_width(&j->ref->d->c) : 0);
+    woq_head_input(p.norm, &j->d->c, j->head, j->x + t0 * j->d->c.hidden, n);
     if (j->ref)
-        norm_rows(p.ref_norm, &j->ref->d->c, j->ref->head, j->ref->x + t0 * ref_hidden, n);
+        woq_head_input(p.ref_norm, &j->ref->d->c, j->ref->head, j->ref->x + t0 * ref_hidden, n);
     score_tiles(j, &p, t0, n);
     for (size_t t = 0; t < n; t++) {
         struct woq_score *s = &j->scores[t0 + t];
@@ -225,7 +268,8 @@ int woq_head_score(struct woq_decoder *d, struct woq_score *scores, const float 
                            .targets = targets,
                            .scores = scores,
                            .n_tokens = n_tokens };
-    const size_t bytes = score_layout(NULL, NULL, d->c.hidden, ref ? ref->d->c.hidden : 0);
+    const size_t bytes =
+        score_layout(NULL, NULL, woq_head_width(&d->c), ref ? woq_head_width(&ref->d->c) : 0);
     int rc;
 
     if (ref && ref->head->n_vocab != head->n_vocab)

@@ -36,18 +36,17 @@ int woq_tensor_meta(struct woq_frame *f, const struct woq_arch *a, const char *n
                     struct woq_error *err)
 {
     struct woq_json *meta = woq_frame_edit(f);
-    long block;
-    bool bias;
-    const enum woq_role role = woq_arch_role(a, name, &block, &bias);
-    const char *group = woq_role_group(role);
+    char group[WOQ_GROUP_NAME];
+    struct woq_place p;
 
     if (!meta)
         return woq_fail_nomem(err, 0);
+    woq_arch_place(a, name, &p);
     woq_json_set_str(meta, "name", name);
-    woq_json_set_str(meta, "role", woq_role_name(role));
-    if (role != WOQ_ROLE_NONE && block >= 0)
-        woq_json_set_num(meta, "block", (double)block);
-    if (group)
+    woq_json_set_str(meta, "role", woq_role_name(p.role));
+    if (p.block >= 0)
+        woq_json_set_num(meta, "block", (double)p.block);
+    if (woq_place_group(&p, group))
         woq_json_set_str(meta, "group", group);
     return WOQ_OK;
 }

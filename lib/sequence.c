@@ -2,7 +2,6 @@
  * every token reads every weight once. Plain dot products over rows: memory decides the speed. */
 #include "decoder_internal.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,14 +13,16 @@ enum { ROWS = 32 };
 struct woq_sequence {
     struct woq_config c;
     size_t max_tokens, n_seen;
-    struct woq_buf rope, cache; /* cache: [block][k or v][token][kv_heads x head_dim] */
-    struct woq_buf norm, qkv, att, gu, h, scores;
+    struct woq_rope rope, local;
+    struct woq_buf cache; /* [block][k or v][token][kv_heads x dim] */
+    struct woq_buf norm, qkv, att, mlp, branch, scores;
 };
 
 struct rows_job {
     float *y;
     const float *x, *w, *bias;
     size_t n, in, out, ldy;
+    float alpha;
     bool add;
 };
 
@@ -38,51 +39,62 @@ static void rows_item(void *ctx, size_t item, int thread)
 
             if (j->bias)
                 v += j->bias[r];
-            *y = j->add ? *y + v : v;
+            *y = j->add ? *y + j->alpha * v : j->alpha * v;
         }
 }
 
-/* y [n][ldy] (+)= x [n][in] W^T + bias */
-static void rows(float *y, size_t ldy, const float *x, size_t n, const float *w, const float *bias,
-                 size_t out, size_t in, bool add)
+static void linear(float *y, size_t ldy, const float *x, size_t n, const float *w,
+                   const float *bias, size_t out, size_t in, float alpha, bool add)
 {
-    struct rows_job j = {
-        .y = y, .x = x, .w = w, .bias = bias, .n = n, .in = in, .out = out, .ldy = ldy, .add = add
-    };
+    struct rows_job j = { .y = y,
+                          .x = x,
+                          .w = w,
+                          .bias = bias,
+                          .n = n,
+                          .in = in,
+                          .out = out,
+                          .ldy = ldy,
+                          .alpha = alpha,
+                          .add = add };
 
     woq_parallel((out + ROWS - 1) / ROWS, rows_item, &j);
 }
 
 static float *floats(struct woq_buf *buf, size_t a, size_t b, struct woq_error *err)
 {
-    size_t n, bytes;
+    float *out;
 
-    if (!woq_mul_size(a, b, &n) || !woq_mul_size(n, sizeof(float), &bytes)) {
-        woq_fail_nomem(err, SIZE_MAX);
-        return NULL;
-    }
-    return woq_buf_need(buf, bytes, err);
+    return woq_run_floats(buf, a, b, &out, err) == WOQ_OK ? out : NULL;
+}
+
+/* Floats of a block's cache: keys, then values. */
+static size_t cache_floats(const struct woq_sequence *s)
+{
+    return s->max_tokens * s->c.n_kv_heads * (s->c.head_dim + s->c.v_dim);
 }
 
 int woq_sequence_open(struct woq_sequence **out, const struct woq_config *c, size_t max_tokens,
                       struct woq_error *err)
 {
     struct woq_sequence *s = calloc(1, sizeof *s);
-    const size_t half = c->n_rot / 2;
-    float *rope;
+    int rc = WOQ_OK;
 
     *out = NULL;
     if (!s)
         return woq_fail_nomem(err, sizeof *s);
     s->c = *c;
     s->max_tokens = max_tokens;
-    if (!(rope = floats(&s->rope, max_tokens, 2 * half, err)) ||
-        !floats(&s->cache, c->n_layers * 2 * c->n_kv_heads * c->head_dim, max_tokens, err) ||
-        !floats(&s->scores, max_tokens, 1, err)) {
+    if (!floats(&s->cache, c->n_layers, cache_floats(s), err) ||
+        !floats(&s->scores, max_tokens, 1, err))
+        rc = WOQ_ENOMEM;
+    if (rc == WOQ_OK && c->n_rot)
+        rc = woq_rope_make(&s->rope, c, false, max_tokens, max_tokens, err);
+    if (rc == WOQ_OK && c->n_rot && woq_has(c, WOQ_T_LOCAL_ROPE))
+        rc = woq_rope_make(&s->local, c, true, max_tokens, max_tokens, err);
+    if (rc < 0) {
         woq_sequence_close(s);
-        return WOQ_ENOMEM;
+        return rc;
     }
-    woq_rope_tables(rope, rope + max_tokens * half, c, max_tokens, max_tokens);
     *out = s;
     return WOQ_OK;
 }
@@ -92,73 +104,72 @@ void woq_sequence_close(struct woq_sequence *s)
     if (!s)
         return;
     woq_buf_release(&s->scores);
-    woq_buf_release(&s->h);
-    woq_buf_release(&s->gu);
+    woq_buf_release(&s->branch);
+    woq_buf_release(&s->mlp);
     woq_buf_release(&s->att);
     woq_buf_release(&s->qkv);
     woq_buf_release(&s->norm);
     woq_buf_release(&s->cache);
-    woq_buf_release(&s->rope);
+    woq_buf_release(&s->rope.table);
+    woq_buf_release(&s->local.table);
     free(s);
 }
 
-static void norm_rows(const struct woq_sequence *s, float *dst, const float *x, const float *w,
-                      size_t n)
+static float *cache_of(const struct woq_sequence *s, size_t block, bool values)
 {
-    for (size_t t = 0; t < n; t++)
-        woq_kernels()->rmsnorm_f32(dst + t * s->c.hidden, x + t * s->c.hidden, w, s->c.hidden,
-                                   s->c.eps);
+    return (float *)s->cache.data + block * cache_floats(s) +
+           (values ? s->max_tokens * s->c.n_kv_heads * s->c.head_dim : 0);
 }
 
-static float *cache_of(const struct woq_sequence *s, size_t block, size_t part)
-{
-    return (float *)s->cache.data +
-           (block * 2 + part) * s->max_tokens * s->c.n_kv_heads * s->c.head_dim;
-}
-
-/* Rope on q and k of n new tokens, k and v into the cache. */
-static void remember(struct woq_sequence *s, size_t block, float *qkv, size_t n)
+/* k and v of n new tokens into the cache. */
+static void remember(struct woq_sequence *s, size_t block, const float *qkv, size_t n)
 {
     const struct woq_config *c = &s->c;
-    const size_t dim = c->head_dim, kv = c->n_kv_heads * dim, half = c->n_rot / 2;
-    const float *cos_table = s->rope.data, *sin_table = cos_table + s->max_tokens * half;
+    const size_t k = c->n_kv_heads * c->head_dim, v = c->n_kv_heads * c->v_dim;
 
     for (size_t t = 0; t < n; t++) {
         const size_t p = s->n_seen + t;
-        float *row = qkv + t * woq_qkv_width(c);
+        const float *row = qkv + t * woq_qkv_width(c) + c->n_heads * c->head_dim;
 
-        for (size_t a = 0; a < c->n_heads + c->n_kv_heads; a++)
-            woq_kernels()->rope_half_f32(row + a * dim, cos_table + p * half, sin_table + p * half,
-                                         c->n_rot);
-        memcpy(cache_of(s, block, 0) + p * kv, row + c->n_heads * dim, kv * sizeof *row);
-        memcpy(cache_of(s, block, 1) + p * kv, row + c->n_heads * dim + kv, kv * sizeof *row);
+        memcpy(cache_of(s, block, false) + p * k, row, k * sizeof *row);
+        memcpy(cache_of(s, block, true) + p * v, row + k, v * sizeof *row);
     }
 }
 
-static void attend(struct woq_sequence *s, size_t block, float *att, const float *qkv, size_t n)
+static void attend(struct woq_sequence *s, const struct woq_layer *l, float *att, const float *qkv,
+                   size_t n)
 {
     const struct woq_config *c = &s->c;
     const struct woq_kernels *k = woq_kernels();
-    const size_t dim = c->head_dim, kv = c->n_kv_heads * dim, share = c->n_heads / c->n_kv_heads;
-    const size_t window = woq_config_window(c, block);
-    const float scale = 1.0f / sqrtf((float)dim);
+    const size_t dim = c->head_dim, v_dim = c->v_dim, n_kv = c->n_kv_heads;
+    const size_t share = c->n_heads / n_kv, window = woq_config_window(c, l->b->index);
+    const float scale = woq_layer_scale(l);
     float *p = s->scores.data;
 
     for (size_t i = 0; i < n * c->n_heads; i++) {
         const size_t t = i / c->n_heads, a = i % c->n_heads, seen = s->n_seen + t + 1;
         const size_t lo = window && seen > window ? seen - window : 0;
         const float *q = qkv + t * woq_qkv_width(c) + a * dim;
-        const float *key = cache_of(s, block, 0) + a / share * dim;
-        const float *value = cache_of(s, block, 1) + a / share * dim;
-        float *out = att + i * dim;
+        const float *key = cache_of(s, l->b->index, false) + a / share * dim;
+        const float *value = cache_of(s, l->b->index, true) + a / share * v_dim;
+        float *out = att + i * v_dim;
 
         for (size_t y = lo; y < seen; y++)
-            p[y] = scale * k->dot_f32(q, key + y * kv, dim);
-        k->softmax_f32(p + lo, seen - lo);
-        memset(out, 0, dim * sizeof *out);
+            p[y] = scale * k->dot_f32(q, key + y * n_kv * dim, dim);
+        woq_layer_softmax(l, p + lo, seen - lo, a, seen - 1, lo);
+        memset(out, 0, v_dim * sizeof *out);
         for (size_t y = lo; y < seen; y++)
-            k->axpy_f32(out, value + y * kv, dim, p[y]);
+            k->axpy_f32(out, value + y * n_kv * v_dim, v_dim, p[y]);
     }
+}
+
+/* Scratch of the MLP or of q, k, v, a token. */
+static size_t tmp_width(const struct woq_config *c)
+{
+    const size_t dense = woq_layer_up_width(c, c->inter), moe = c->n_experts ? woq_moe_tmp(c) : 0;
+    const size_t qkv = woq_layer_qkv_tmp(c), n = dense > moe ? dense : moe;
+
+    return n > qkv ? n : qkv;
 }
 
 static int need(struct woq_sequence *s, size_t n, struct woq_error *err)
@@ -166,49 +177,58 @@ static int need(struct woq_sequence *s, size_t n, struct woq_error *err)
     const struct woq_config *c = &s->c;
 
     return floats(&s->norm, n, c->hidden, err) && floats(&s->qkv, n, woq_qkv_width(c), err) &&
-                   floats(&s->att, n, c->n_heads * c->head_dim, err) &&
-                   floats(&s->gu, n, 2 * c->inter, err) && floats(&s->h, n, c->inter, err)
+                   floats(&s->att, n, woq_att_width(c), err) &&
+                   floats(&s->mlp, n, tmp_width(c), err) && floats(&s->branch, n, c->hidden, err)
                ? WOQ_OK
                : WOQ_ENOMEM;
 }
 
-static void forward_block(struct woq_sequence *s, const struct woq_block *b, float *x, size_t n)
+static void forward_block(struct woq_sequence *s, const struct woq_layer *l, float *x, size_t n)
 {
     const struct woq_config *c = &s->c;
-    const size_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
-    const size_t width = woq_qkv_width(c), hidden = c->hidden, inter = c->inter;
-    float *norm = s->norm.data, *qkv = s->qkv.data, *gu = s->gu.data, *h = s->h.data;
+    const bool parallel = woq_has(c, WOQ_T_PARALLEL);
+    float *norm = s->norm.data, *mlp = s->mlp.data, *branch = s->branch.data;
+    const float *in;
 
-    norm_rows(s, norm, x, b->w[WOQ_ROLE_ATTN_NORM], n);
-    rows(qkv, width, norm, n, b->w[WOQ_ROLE_Q], b->bias[WOQ_ROLE_Q], q, hidden, false);
-    rows(qkv + q, width, norm, n, b->w[WOQ_ROLE_K], b->bias[WOQ_ROLE_K], kv, hidden, false);
-    rows(qkv + q + kv, width, norm, n, b->w[WOQ_ROLE_V], b->bias[WOQ_ROLE_V], kv, hidden, false);
-    remember(s, b->index, qkv, n);
-    attend(s, b->index, s->att.data, qkv, n);
-    rows(x, hidden, s->att.data, n, b->w[WOQ_ROLE_O], b->bias[WOQ_ROLE_O], hidden, q, true);
-    norm_rows(s, norm, x, b->w[WOQ_ROLE_MLP_NORM], n);
-    rows(gu, 2 * inter, norm, n, b->w[WOQ_ROLE_GATE], b->bias[WOQ_ROLE_GATE], inter, hidden, false);
-    rows(gu + inter, 2 * inter, norm, n, b->w[WOQ_ROLE_UP], b->bias[WOQ_ROLE_UP], inter, hidden,
-         false);
-    for (size_t t = 0; t < n; t++)
-        woq_gated_act(c->act, h + t * inter, gu + t * 2 * inter, gu + t * 2 * inter + inter, inter);
-    rows(x, hidden, h, n, b->w[WOQ_ROLE_DOWN], b->bias[WOQ_ROLE_DOWN], hidden, inter, true);
+    woq_layer_prepare(l, WOQ_ROLE_ATTN_NORM, x, n);
+    in = woq_layer_input(l, WOQ_ROLE_ATTN_NORM, x, n, norm);
+    woq_layer_qkv(l, in, n, s->n_seen, SIZE_MAX, s->qkv.data, mlp);
+    remember(s, l->b->index, s->qkv.data, n);
+    attend(s, l, s->att.data, s->qkv.data, n);
+    if (parallel)
+        in = woq_layer_input(l, WOQ_ROLE_MLP_NORM, x, n, norm);
+    woq_layer_output(l, WOQ_ROLE_ATTN_NORM, WOQ_ROLE_O, s->att.data, woq_att_width(c), x, n,
+                     branch);
+    if (!parallel) {
+        woq_layer_prepare(l, WOQ_ROLE_MLP_NORM, x, n);
+        in = woq_layer_input(l, WOQ_ROLE_MLP_NORM, x, n, norm);
+    }
+    if (woq_config_has_experts(c, l->b->index)) {
+        woq_moe(l, in, n, branch, mlp);
+        woq_layer_add(l, WOQ_ROLE_MLP_NORM, branch, x, n);
+        return;
+    }
+    woq_layer_up(l, WOQ_ROLE_GATE, WOQ_ROLE_UP, 0, in, n, c->inter, mlp, mlp);
+    woq_layer_output(l, WOQ_ROLE_MLP_NORM, WOQ_ROLE_DOWN, mlp, c->inter, x, n, branch);
 }
 
 int woq_sequence_forward(struct woq_sequence *s, const struct woq_block *blocks, float *x, size_t n,
                          struct woq_error *err)
 {
+    struct woq_layer l = { .c = &s->c, .linear = linear };
     int rc;
 
     if (n > s->max_tokens - s->n_seen)
         WOQ_BUG("more tokens than the sequence was opened for");
     if ((rc = need(s, n, err)) < 0)
         return rc;
-    for (size_t l = 0; l < s->c.n_layers; l++) {
-        forward_block(s, &blocks[l], x, n);
+    for (size_t i = 0; i < s->c.n_layers; i++) {
+        l.b = &blocks[i];
+        l.rope = woq_rope_of(&s->c, i, &s->rope, &s->local);
+        forward_block(s, &l, x, n);
         if (!woq_kernels()->all_finite_f32(x, n * s->c.hidden))
             return woq_fail(err, WOQ_EDATA, NULL,
-                            "block %zu: an activation became NaN or infinite in its forward", l);
+                            "block %zu: an activation became NaN or infinite in its forward", i);
     }
     s->n_seen += n;
     return WOQ_OK;
@@ -217,13 +237,14 @@ int woq_sequence_forward(struct woq_sequence *s, const struct woq_block *blocks,
 int woq_sequence_logits(struct woq_sequence *s, float *logits, const float *x,
                         const struct woq_head *head, struct woq_error *err)
 {
-    float *norm = floats(&s->norm, 1, s->c.hidden, err);
+    float *norm = floats(&s->norm, 1, woq_head_width(&s->c), err);
 
     if (!norm)
         return WOQ_ENOMEM;
-    norm_rows(s, norm, x, head->norm, 1);
-    rows(logits, head->n_vocab, norm, 1, head->weight, head->bias, head->n_vocab, s->c.hidden,
-         false);
+    woq_head_input(norm, &s->c, head, x, 1);
+    linear(logits, head->n_vocab, norm, 1, head->weight, NULL, head->n_vocab, s->c.embed_dim,
+           s->c.logit_mul, false);
+    woq_head_finish(logits, head->n_vocab, &s->c, head, 1, 0, head->n_vocab);
     return woq_kernels()->all_finite_f32(logits, head->n_vocab)
                ? WOQ_OK
                : woq_fail(err, WOQ_EDATA, NULL, "a logit is NaN or infinite");

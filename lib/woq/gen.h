@@ -21,11 +21,14 @@ void woq_gen_bell(void *dst, enum woq_dtype d, size_t n_elem, uint64_t k0, doubl
 /* First k of an independent sequence for a seed. */
 uint64_t woq_gen_sequence(uint64_t seed);
 
-/* A llama model with random weights in the order in which woq-extract would send it. */
+/* A model with random weights in the order in which woq-extract would send it. */
 struct woq_gen_model;
 /* text: "hidden=64,inter=128,layers=2,heads=4,kv=2,vocab=256,dtype=f16,seed=1,tie=0,ctx=2048";
  * missing keys have these defaults (kv = heads, inter = 4 * hidden). */
 int woq_gen_model_open(struct woq_gen_model **m, const char *text, struct woq_error *err);
+/* The same for any architecture: a config.json's text. */
+int woq_gen_model_open_config(struct woq_gen_model **m, const char *config, enum woq_dtype dtype,
+                              uint64_t seed, struct woq_error *err);
 /* Frames and payload bytes that `next` will give. */
 void woq_gen_model_total(const struct woq_gen_model *m, uint64_t *frames, uint64_t *bytes);
 /* WOQ_ITEM and the next frame (MODL first), valid until the next call; WOQ_OK at the end. */

@@ -101,10 +101,12 @@ static double measure_peak(void)
 static void fill_block(struct woq_block *b, const struct woq_config *c)
 {
     for (unsigned r = WOQ_ROLE_ATTN_NORM; r <= WOQ_ROLE_DOWN; r++) {
+        const struct woq_place p = { (enum woq_role)r, 0, 0, false };
         uint64_t shape[2];
         unsigned n_dims;
 
-        woq_arch_shape(c, (enum woq_role)r, false, &n_dims, shape);
+        if (!woq_config_shape(c, &p, &n_dims, shape))
+            continue;
         b->bufs[r].data = values(shape[0] * shape[1], n_dims == 1 ? 1 : 0.04f);
         b->w[r] = b->bufs[r].data;
     }
@@ -142,8 +144,9 @@ static void prepare(struct bench *b)
     fill_block(&b->block, &b->c);
     b->n_rows = b->n_windows * (CTX - 1);
     b->x = values(b->n_windows * CTX * b->c.hidden, 1);
-    b->head = (struct woq_head){ b->block.w[WOQ_ROLE_ATTN_NORM],
-                                 values((size_t)VOCAB * b->c.hidden, 0.04f), NULL, VOCAB };
+    b->head = (struct woq_head){ .norm = b->block.w[WOQ_ROLE_ATTN_NORM],
+                                 .weight = values((size_t)VOCAB * b->c.hidden, 0.04f),
+                                 .n_vocab = VOCAB };
     b->targets = woq_alloc(b->n_rows * sizeof *b->targets, &err);
     b->scores = woq_alloc(b->n_rows * sizeof *b->scores, &err);
     if (!b->targets || !b->scores || woq_decoder_open(&b->d, &b->c, CTX, &err) < 0)

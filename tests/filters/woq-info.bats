@@ -10,6 +10,13 @@ load ../helpers
     for p in zstd xxhash cjson pcre2 utf8proc; do grep -Eq "^package +$p +[0-9]+\.[0-9]" <<<"$output"; done
     grep -Eq '^blas +[A-Za-z]' <<<"$output"
 }
+@test "architectures, one line each" {
+    run -0 woq-info
+    [ "$(grep -c '^arch  ' <<<"$output")" -ge 41 ]
+    grep -q '^arch     llama        LlamaForCausalLM, GGUF llama$' <<<"$output"
+    grep -q '^arch     gpt2         GPT2LMHeadModel' <<<"$output"
+    woq-info --json | grep -q '"model_type":"opt","class":"OPTForCausalLM"'
+}
 @test "WOQ_ISA caps the choice, WOQ_THREADS and --threads the threads" {
     WOQ_ISA=ref run -0 woq-info
     [[ $output == *"isa      ref      can run, chosen"* ]]

@@ -50,12 +50,15 @@ static void random_block(struct woq_block *b, const struct woq_config *c, size_t
     memset(b, 0, sizeof *b);
     b->index = index;
     for (unsigned r = WOQ_ROLE_ATTN_NORM; r <= WOQ_ROLE_DOWN; r++) {
+        struct woq_place p = { (enum woq_role)r, (long)index, 0, false };
         uint64_t shape[2];
         unsigned n_dims;
 
-        woq_arch_shape(c, (enum woq_role)r, false, &n_dims, shape);
+        if (!woq_config_shape(c, &p, &n_dims, shape))
+            continue;
         b->w[r] = values(shape[0] * shape[1], n_dims == 1 ? 0.2f : 0.3f, n_dims == 1 ? 1 : 0);
-        if (woq_arch_shape(c, (enum woq_role)r, true, &n_dims, shape))
+        p.bias = true;
+        if (woq_config_shape(c, &p, &n_dims, shape))
             b->bias[r] = values(shape[0], 0.2f, 0);
     }
 }
@@ -267,7 +270,7 @@ static void test_tap(void **unused)
     const size_t n_windows = 3, ctx = 600, n = n_windows * ctx * c.hidden;
     float *x = values(n, 1, 0), *y = malloc(n * sizeof *y);
     struct seen s = { 0 };
-    const struct woq_tap tap = { look, &s };
+    const struct woq_tap tap = { look, NULL, &s };
     struct woq_error err = { 0 };
     struct woq_decoder *d;
     struct woq_block b;
@@ -386,7 +389,7 @@ static void test_block_take(void **unused)
     REFUSED("config.json says [20]", "1.input_layernorm.weight", WOQ_F32, 21, 0, x);
     REFUSED("is i32, want a float type", "1.mlp.up_proj.weight", WOQ_I32, 28, 20, x);
     REFUSED("stands in block 1", "0.mlp.up_proj.weight", WOQ_F32, 28, 20, x);
-    REFUSED("has no place in a block", "1.self_attn.q_norm.weight", WOQ_F32, 8, 0, x);
+    REFUSED("leaves no place for tensor", "1.self_attn.q_norm.weight", WOQ_F32, 8, 0, x);
     REFUSED("bias that config.json does not have", "1.mlp.up_proj.bias", WOQ_F32, 28, 0, x);
     assert_int_equal(take(&b, &c, "model.layers.1.mlp.up_proj.bias", WOQ_F32, 28, 0, zero, &err),
                      0);
@@ -460,8 +463,9 @@ static void test_scores(void **unused)
     float *x = values(N * H1, 1, 0), *y = values(N * H2, 1, 0), *logits = malloc(N * VOCAB * 4);
     float *w1 = values(VOCAB * H1, 0.6f, 0), *w2 = values(VOCAB * H2, 0.6f, 0);
     float *norm = values(H2, 0.3f, 1), *bias = values(VOCAB, 1, 0);
-    const struct woq_head h1 = { norm, w1, bias, VOCAB }, h2 = { norm, w2, NULL, VOCAB };
-    const struct woq_head other = { norm, w2, NULL, VOCAB - 1 };
+    const struct woq_head h1 = { .norm = norm, .weight = w1, .bias = bias, .n_vocab = VOCAB };
+    const struct woq_head h2 = { .norm = norm, .weight = w2, .n_vocab = VOCAB };
+    const struct woq_head other = { .norm = norm, .weight = w2, .n_vocab = VOCAB - 1 };
     struct woq_score *s = malloc(N * sizeof *s);
     struct woq_error err = { 0 };
     struct woq_decoder *d1, *d2;
@@ -469,7 +473,7 @@ static void test_scores(void **unused)
     struct woq_reference ref;
 
     (void)unused;
-    c2.hidden = H2;
+    c2.hidden = c2.embed_dim = H2;
     for (size_t i = 0; i < N; i++)
         targets[i] = (uint32_t)(i * 43 % VOCAB);
     assert_int_equal(woq_decoder_open(&d1, &c, 8, &err), 0);

@@ -42,7 +42,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,\
 	$(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c)))
 BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 OBJ := $(LIB_OBJ) $(PROGS:%=$(B)/filters/%.o) $(UNIT:=.o) $(BENCH:=.o) $(FUZZ:=.o) \
-	$(B)/fuzz/driver.o $(B)/filters/tasks.o $(B)/filters/report.o
+	$(B)/fuzz/driver.o $(B)/filters/tasks.o $(B)/filters/report.o $(B)/filters/info.o
 
 $(B)/lib/kernels/%_avx2.o: ISA := -mavx2 -mfma -mf16c
 $(B)/lib/kernels/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
@@ -70,7 +70,7 @@ $(BIN)/%: $(B)/filters/%.o $(B)/libwoq.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  ld  $@")
 	$(Q)$(CC) $(LD_OUR) $(LDFLAGS) $(filter %.o,$^) $(B)/libwoq.a $(PKG_LIBS) -lm -o $@
-$(BIN)/woq: $(B)/filters/tasks.o $(B)/filters/report.o
+$(BIN)/woq: $(B)/filters/tasks.o $(B)/filters/report.o $(B)/filters/info.o
 $(BIN)/%: filters/%.sh
 	@mkdir -p $(@D)
 	$(Q)install -m 755 $< $@
@@ -85,7 +85,7 @@ $(B)/fuzz/%: $(B)/fuzz/%.o $(if $(FUZZER),,$(B)/fuzz/driver.o) $(B)/libwoq.a
 -include $(OBJ:.o=.d)
 
 # ---------------------------------------------------------------- checks
-.PHONY: check check-slow bench lint layers fuzz model demo
+.PHONY: check check-slow bench interop lint layers fuzz model demo
 BATS := $(wildcard tests/filters/*.bats tests/pipelines/*.bats)
 PROVE = PATH="$(abspath $(BIN)):$$PATH" WOQ_BUILD="$(abspath $(B))" WOQ_ROOT="$(CURDIR)" \
 	CMOCKA_MESSAGE_OUTPUT=TAP prove -e tests/run
@@ -99,6 +99,8 @@ check-slow: all model  ## the tests on the real model, over ssh too (a few minut
 bench: all $(BENCH)  ## measure: every figure beside what it is to be compared with, in one table
 	$(Q)PATH="$(abspath $(BIN)):$$PATH" WOQ_BUILD="$(abspath $(B))" tests/bench/run $(BENCH) \
 		$(wildcard tests/bench/*.sh)
+interop: all  ## what woq-pack writes in the loaders it is for (PyPI packages into build/interop, 7 GB)
+	$(Q)PATH="$(abspath $(BIN)):$$PATH" tests/interop/run $(B)
 lint: all man layers  ## formatting, static analysis, shell scripts, man pages, recipes
 	$(Q)tests/lint/lint $(B)
 layers:  ## includes point filters -> formats -> lib -> lib/kernels; a package has one owner

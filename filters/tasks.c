@@ -28,6 +28,12 @@ static const struct woq_opt eval_opts[] = {
     { WOQ_OPT_END },
 };
 
+static const struct woq_opt info_opts[] = {
+    { WOQ_OPT_FLAG, 'j', "json", NULL, &woq_info_json, false, "one JSON object" },
+    { WOQ_OPT_FLAG, 'h', "help", NULL, &help, false, "this text" },
+    { WOQ_OPT_END },
+};
+
 /* Quantizers that look at more than a weight: what makes it of the activations, in front of them in
  * the loop of woq-calib. Any other quantizer gets the stream as it is. */
 static const struct calibrated {
@@ -135,9 +141,11 @@ static int place_model(struct woq_compose *c, char **operands, struct woq_error 
 
 const struct woq_task woq_tasks[] = {
     { "quantize", "quantize a checkpoint into a new one", "MODEL OUT", 2, quantize_opts,
-      compose_quantize, place_quantize, report_quantize },
+      compose_quantize, place_quantize, report_quantize, NULL },
     { "eval", "measure a checkpoint on text", "MODEL", 1, eval_opts, compose_eval, place_model,
-      NULL },
+      NULL, NULL },
+    { "info", "tell what a checkpoint is and what quantizing it takes", "MODEL", 1, info_opts, NULL,
+      NULL, NULL, woq_info },
     { 0 },
 };
 

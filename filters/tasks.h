@@ -11,12 +11,18 @@ struct woq_task {
     int (*place)(struct woq_compose *c, char **operands, struct woq_error *err);
     /* What --dry-run prints below the pipeline; may be NULL. */
     int (*report)(const struct woq_compose *c, const char *model, struct woq_error *err);
+    /* A task without a pipeline (compose is NULL) answers by itself. */
+    int (*answer)(const char *model, struct woq_error *err);
 };
 extern const struct woq_task woq_tasks[]; /* ends with a row without name */
 extern bool woq_dry_run;
 /* report.c: size, bits and memory of woq quantize. */
 int woq_report_quantize(const struct woq_compose *c, const char *model,
                         const struct woq_list *rules, struct woq_error *err);
+
+/* info.c: what a checkpoint is. */
+extern bool woq_info_json;
+int woq_info(const char *model, struct woq_error *err);
 
 /* Which stages there are decides which options there are, so --method, --on and --rule are looked
  * up before anything is parsed. */

@@ -62,15 +62,18 @@ static int run_task(const struct woq_task *t, int argc, char **argv)
     int n = 0, rc, status = 0;
 
     woq_task_peek(argc, argv);
-    rc = t->compose(&c, &err);
+    rc = t->compose ? t->compose(&c, &err) : WOQ_OK;
     const struct woq_opt *const tables[] = { t->opts, c.opts };
-    if (!rc && woq_task_help(t, tables, 2, argc, argv))
+    const size_t n_tables = t->compose ? 2 : 1;
+    if (!rc && woq_task_help(t, tables, n_tables, argc, argv))
         goto out;
     if (!rc)
-        rc = woq_opt_parse(tables, 2, argc, argv, &n, NULL, &err);
+        rc = woq_opt_parse(tables, n_tables, argc, argv, &n, NULL, &err);
     if (!rc && n != t->n_operands)
         rc = woq_fail(&err, WOQ_EUSAGE, "see --help", "%d operands: want %s", n, t->operands);
-    if (!rc && !(rc = woq_compose_finish(&c, &err)) && !(rc = t->place(&c, argv, &err)))
+    if (!rc && t->answer)
+        rc = t->answer(argv[0], &err);
+    else if (!rc && !(rc = woq_compose_finish(&c, &err)) && !(rc = t->place(&c, argv, &err)))
         rc = run(t, &c, argv, &err);
     status = rc < 0 ? fail(t->name, &err) : woq_dry_run ? 0 : verdict(t, &c);
 out:

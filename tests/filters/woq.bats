@@ -262,3 +262,35 @@ gptq() { woq quantize m out --method gptq --format gptq --quiet "${LAYERS[@]}" "
     echo "$plain $refit"
     [ "$refit" -gt "$plain" ]
 }
+@test "info: sizes, true bits, what can be quantized, memory" {
+    run -0 woq info "$GOLDEN/tiny-llama/hf"
+    [[ ${lines[0]} == 'format        safetensors, 21 tensors, 1 file' ]]
+    [[ ${lines[1]} == 'architecture  llama: 2 blocks, hidden 32, inter 64, heads 4/2, vocab 96, context 64' ]]
+    [[ ${lines[2]} == 'size '*', 32.000 bits per weight' ]]
+    [[ $output == *'quantizable   14 tensors, 74.5 % of the weights'* ]]
+    [[ $output == *'4 bits '*'8.135 bits per weight (GPTQ, group 128)'* ]]
+    [[ $output =~ 'woq-calib    at most '[0-9]+' MB + 128 B for each token of calibration' ]]
+    run -0 woq info --json "$GOLDEN/tiny-llama/sharded"
+    [[ $output == '{"format":"safetensors","files":2,"architecture":{"name":"llama","blocks":2,'* ]]
+    [[ $output == *'"types":{"BF16":{"tensors":28,"weights":21856,"bytes":43712}}'* ]]
+    run -0 woq info "$GOLDEN/torch/gptq"
+    [[ $output == *'0.0 % of the weights; 7 are quantized already'* && $output != *'as GPTQ'* && $output != *'4 bits'* ]]
+    run -0 woq info "$GOLDEN/tiny-llama/tiny.gguf"
+    [[ $output == *'  Q4_1 '* ]]
+}
+@test "info: what it predicts is what comes out" {
+    woq-gen --llama hidden=128,inter=256,layers=2,heads=4,kv=2,vocab=64 | woq-pack --quiet --format safetensors --dtype f16 -o mm
+    predicted=$(woq info --json mm | sed -n 's/.*{"bits":4,"group_size":128,"bytes":\([0-9]*\),.*/\1/p')
+    got=$(woq-extract mm | woq-rtn --quiet --bits 4 --group-size 128 | woq-pack --quiet --json --format gptq -o q |
+        sed -n 's/.*"tensor_bytes":\([0-9]*\).*/\1/p')
+    [ "$predicted" = "$got" ]
+}
+@test "info: errors" {
+    run -2 woq info
+    [[ $output == *'want MODEL'* ]]
+    run -1 woq info nosuch
+    [[ $output == *"can't open 'nosuch'"* ]]
+    run -0 woq info --help
+    [[ $output == 'usage: woq info [OPTIONS] MODEL'* ]]
+    run -2 woq info --bits 4 x
+}

@@ -1,0 +1,41 @@
+"""Logits of a checkpoint in transformers, beside those that woq-eval --logits wrote.
+
+Usage: transformers_logits.py CHECKPOINT IDS.json LOGITS.npy
+
+CHECKPOINT is a folder, or a .gguf file, which transformers decodes to floats. IDS.json is an array of
+ids, LOGITS.npy is float32 [tokens][vocabulary]. Everything is computed in f32. Prints the relative
+error ||a - b|| / ||b|| over all logits.
+
+Run with transformers 4.57.6, torch 2.8.0, gguf 0.19.0."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from versions import head
+
+
+def load(path):
+    if not path.endswith(".gguf"):
+        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    folder, name = os.path.split(path)
+    return AutoModelForCausalLM.from_pretrained(folder or ".", gguf_file=name, dtype=torch.float32)
+
+
+def main(path, ids_path, logits_path):
+    head("transformers", "torch", *(["gguf"] if path.endswith(".gguf") else []))
+    with open(ids_path, encoding="utf-8") as f:
+        ids = torch.tensor([json.load(f)])
+    with torch.no_grad():
+        theirs = load(path).eval()(ids).logits[0].float().numpy()
+    ours = np.load(logits_path)
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    diff = np.linalg.norm(ours.astype(np.float64) - theirs)
+    print(json.dumps({"tokens": ours.shape[0], "relative_error": float(diff / np.linalg.norm(theirs))}))
+
+
+main(*sys.argv[1:])

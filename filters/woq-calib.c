@@ -12,6 +12,7 @@ static const char *text_path, *tokens_path, *acts_from, *acts_to, *through, *sta
 static const char *unit = "group", *emit = "acts", *inputs = "quantized", *targets = "quantized",
                   *acts_dtype = "f32";
 static long n_samples = 128, seqlen = 512, timeout = 3600;
+static bool all_experts;
 static uint64_t seed, token0, spill = WOQ_SPILL_BYTES;
 
 /* clang-format off */
@@ -47,6 +48,8 @@ static const struct woq_opt opts[] = {
     { WOQ_OPT_ENUM, 0, "targets", "WHICH", &targets, false,
       "describe inputs on the quantized path only, or what they are in the float model too",
       "quantized|both" },
+    { WOQ_OPT_FLAG, 0, "calibrate-all-experts", NULL, &all_experts, false,
+      "describe each expert by all tokens, not only by those that are routed to it" },
     { WOQ_OPT_ENUM, 0, "acts-dtype", "DTYPE", &acts_dtype, false, "of activations on the wire",
       "f32|bf16" },
     { WOQ_OPT_SIZE, 0, "spill", "SIZE", &spill, false,
@@ -109,6 +112,7 @@ static int begin(struct work *k, struct woq_filter *w, const struct woq_frame *m
                                          : WOQ_EMIT_ACTS;
     o.block_unit = strcmp(unit, "block") == 0;
     o.float_inputs = strcmp(inputs, "float") == 0;
+    o.all_experts = all_experts;
     o.both = strcmp(targets, "both") == 0;
     o.acts_dtype = strcmp(acts_dtype, "bf16") == 0 ? WOQ_BF16 : WOQ_F32;
     if (tokens_path)

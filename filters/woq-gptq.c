@@ -87,7 +87,8 @@ static int quantize(struct woq_quantizer *q, const struct woq_frame *f, const st
     if (rc < 0)
         return rc;
     found = rc == WOQ_ITEM;
-    if (!found && strcmp(fallback, "rtn") != 0)
+    /* An expert that no token reached has no inputs to go by. */
+    if (!found && strcmp(fallback, "rtn") != 0 && !woq_json_get_bool(f->meta, "starved", false))
         return woq_fail(err, WOQ_EDATA, "put woq-hessian before, or give --fallback rtn",
                         "no Hessian describes this weight");
     rc = found ? woq_gptq_frame(&q->out, f, group, &o, &q->buf, &report, err)

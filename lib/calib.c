@@ -105,6 +105,8 @@ static int forward(struct woq_calib *c)
     if (rc == WOQ_OK)
         rc = woq_calib_put_until(c, c->n_held);
     if (rc == WOQ_OK)
+        rc = woq_calib_experts_note(c);
+    if (rc == WOQ_OK)
         rc = woq_calib_log_end(c);
     return rc;
 }
@@ -136,6 +138,8 @@ static int make_key(struct woq_calib *c)
     if (c->o.acts_from)
         woq_str_addf(&c->key, "activations %016llx after %zu blocks, ",
                      (unsigned long long)c->acts_hash, c->next_block);
+    if (c->o.all_experts)
+        woq_str_addf(&c->key, "all experts, ");
     return woq_str_addf(&c->key, "%s%semit %s, inputs %s, %s, through %s",
                         c->o.block_unit ? "unit block, " : "", c->o.both ? "targets both, " : "",
                         emits[c->o.emit], c->o.float_inputs ? "float" : "quantized",
@@ -172,15 +176,16 @@ static int read_config(struct woq_calib *c, const struct woq_frame *modl)
     if (rc == WOQ_OK)
         rc = woq_config_init(&c->config, json, c->err);
     woq_json_free(json);
-    if (rc == WOQ_OK && c->config.n_experts)
-        rc = woq_fail(c->err, WOQ_EUNSUPPORTED, "quantize it with woq-rtn",
-                      "calibration of a mixture of experts");
+    if (rc == WOQ_OK)
+        rc = woq_calib_experts_open(c);
     if (rc == WOQ_OK && c->o.acts_from)
         rc = woq_calib_acts_from(c);
     if (rc == WOQ_OK)
         rc = woq_decoder_open(&c->decoder, &c->config, c->o.seqlen, c->err);
     if (rc == WOQ_OK)
         woq_decoder_spill(c->decoder, c->o.spill_bytes);
+    if (rc == WOQ_OK)
+        woq_decoder_all_experts(c->decoder, c->o.all_experts);
     c->has_config = rc == WOQ_OK;
     c->has_stem = c->o.acts_from != NULL;
     return rc == WOQ_OK && c->has_stem ? start(c) : rc;
@@ -279,8 +284,6 @@ int woq_calib_close(struct woq_calib *c, int rc)
     free(c->x);
     woq_block_release(&c->weights);
     woq_decoder_close(c->decoder);
-    for (size_t i = 0; i < WOQ_CALIB_GROUPS; i++)
-        woq_moments_release(&c->sums[i]);
     woq_frame_release(&c->out);
     for (size_t i = 0; i < WOQ_CALIB_ARRAYS; i++)
         woq_buf_release(&c->narrow[i]);
@@ -288,6 +291,9 @@ int woq_calib_close(struct woq_calib *c, int rc)
     woq_buf_release(&c->windows);
     woq_buf_release(&c->windows_float);
     woq_calib_float_close(c);
+    if (rc == WOQ_OK)
+        woq_calib_experts_report(c);
+    woq_calib_experts_close(c);
     woq_str_release(&c->key);
     free(c);
     return rc;

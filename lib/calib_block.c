@@ -20,7 +20,7 @@ struct pass {
 /* The sum of a group: the one in use for it, or an empty one. */
 static struct woq_moments *sum_of(struct woq_calib *c, const char *group)
 {
-    for (size_t i = 0; i < WOQ_CALIB_GROUPS; i++)
+    for (size_t i = 0; i < c->n_sums; i++)
         if (woq_moments_is_empty(&c->sums[i]) ||
             strcmp(woq_json_get_str(c->sums[i].meta, "group"), group) == 0)
             return &c->sums[i];
@@ -36,6 +36,7 @@ static int on_input(void *ctx, const char *group, const float *x, size_t n_token
     const struct woq_frame *first = woq_calib_first_of(c, group, err);
     int rc = first ? WOQ_OK : WOQ_EDATA;
 
+    woq_calib_experts_count(c, group, n_tokens);
     if (rc == WOQ_OK)
         rc = woq_calib_group_acts(c, first, x, n_tokens, width, p->token0 + token0);
     return rc == WOQ_OK ? woq_moments_take(sum_of(c, group), woq_calib_moment_kind(c), &c->out, err)
@@ -124,7 +125,7 @@ static int send_block(struct woq_calib *c, size_t from)
     int rc = WOQ_OK;
 
     for (size_t i = from; i < c->n_held && rc == WOQ_OK; i++) {
-        for (size_t g = 0; g < WOQ_CALIB_GROUPS && rc == WOQ_OK; g++)
+        for (size_t g = 0; g < c->n_sums && rc == WOQ_OK; g++)
             if (!woq_moments_is_empty(&c->sums[g]) &&
                 strcmp(woq_json_get_str(c->sums[g].meta, "of"), woq_frame_name(&c->held[i])) == 0)
                 rc = woq_calib_send_sum(c, &c->sums[g]);

@@ -13,13 +13,13 @@ struct pass {
     size_t token0; /* of these samples */
 };
 
-static struct woq_float_rows *rows_of(struct woq_float_path *p, const char *group)
+static struct woq_float_rows *rows_of(struct woq_float_path *p, size_t limit, const char *group)
 {
     size_t i = 0;
 
     while (i < p->n_groups && strcmp(p->groups[i].name, group) != 0)
         i++;
-    if (i == WOQ_CALIB_GROUPS)
+    if (i == limit)
         WOQ_BUG("more groups than any block has");
     return &p->groups[i];
 }
@@ -30,7 +30,7 @@ static int on_input(void *ctx, const char *group, const float *x, size_t n_token
 {
     const struct pass *pass = ctx;
     struct woq_float_path *p = &pass->c->path;
-    struct woq_float_rows *g = rows_of(p, group);
+    struct woq_float_rows *g = rows_of(p, pass->c->n_sums, group);
     int rc =
         woq_acts_check((int64_t)pass->c->block, group, WOQ_ACTS_FLOAT, x, n_tokens, width, err);
 
@@ -38,7 +38,7 @@ static int on_input(void *ctx, const char *group, const float *x, size_t n_token
         p->n_groups++;
         snprintf(g->name, sizeof g->name, "%s", group);
         if (!g->spill)
-            rc = woq_spill_open(&g->spill, pass->c->o.spill_bytes / WOQ_CALIB_GROUPS, err);
+            rc = woq_spill_open(&g->spill, pass->c->o.spill_bytes / pass->c->n_sums, err);
         if (rc == WOQ_OK)
             rc = woq_spill_begin(g->spill, p->n_tokens, width * sizeof *x, err);
     }
@@ -70,7 +70,7 @@ int woq_calib_float_pass(struct woq_calib *c, size_t w, size_t n)
 int woq_calib_float_rows(struct woq_calib *c, const char *group, size_t token0, size_t n_tokens,
                          size_t width, const float **x)
 {
-    struct woq_float_rows *g = rows_of(&c->path, group);
+    struct woq_float_rows *g = rows_of(&c->path, c->n_sums, group);
     float *rows = woq_buf_need(&c->path.rows, n_tokens * width * sizeof *rows, c->err);
 
     if (!rows)
@@ -93,8 +93,9 @@ int woq_calib_float_check(struct woq_calib *c)
 
 void woq_calib_float_close(struct woq_calib *c)
 {
-    for (size_t i = 0; i < WOQ_CALIB_GROUPS; i++)
+    for (size_t i = 0; c->path.groups && i < c->n_sums; i++)
         woq_spill_close(c->path.groups[i].spill);
+    free(c->path.groups);
     woq_buf_release(&c->path.rows);
     free(c->xf);
 }

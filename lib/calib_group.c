@@ -260,9 +260,17 @@ static int end_group(void *ctx, const char *group, struct woq_error *err)
 {
     struct woq_calib *c = ctx;
     const struct woq_frame *first = woq_calib_first_of(c, group, err);
-    int rc = first ? woq_calib_put_until(c, (size_t)(first - c->held)) : WOQ_EDATA;
+    int rc = first ? WOQ_OK : WOQ_EDATA;
+    const bool starved = c->n_shown == 0 && c->o.emit != WOQ_EMIT_NONE;
 
-    if (rc == WOQ_OK && woq_calib_is_sum(c))
+    c->group = group;
+    c->n_shown = 0;
+    if (rc == WOQ_OK && starved)
+        rc = woq_calib_experts_starved(c, group);
+    if (rc == WOQ_OK)
+        rc = woq_calib_put_until(c, (size_t)(first - c->held));
+
+    if (rc == WOQ_OK && woq_calib_is_sum(c) && !starved)
         rc = woq_calib_send_sum(c, &c->sums[0]);
     if (rc == WOQ_OK && c->command)
         rc = round_trip(c, group);
@@ -278,6 +286,8 @@ static int on_input(void *ctx, const char *group, const float *x, size_t n_token
     int rc = first ? WOQ_OK : WOQ_EDATA;
 
     c->group = group;
+    c->n_shown += n_tokens;
+    woq_calib_experts_count(c, group, n_tokens);
     if (rc == WOQ_OK && c->o.emit != WOQ_EMIT_NONE)
         rc = woq_calib_group_acts(c, first, x, n_tokens, width, token0);
     if (rc == WOQ_OK && woq_calib_is_sum(c)) {

@@ -15,14 +15,14 @@ struct woq_calib_state {
     int log_fd;
 };
 
-enum { WOQ_CALIB_GROUPS = 8, WOQ_CALIB_ARRAYS = 4 };
+enum { WOQ_CALIB_GROUPS = 8, WOQ_CALIB_ARRAYS = 4 }; /* groups beside those of experts */
 
 /* What the float path feeds to each group, for tokens [token0, token0 + n_tokens). */
 struct woq_float_path {
     struct woq_float_rows {
         char name[32];
         struct woq_spill *spill;
-    } groups[WOQ_CALIB_GROUPS + 1]; /* n_groups are of the block in hand */
+    } * groups; /* [n_sums + 1]; n_groups are of the block in hand */
     size_t n_groups, token0, n_tokens;
     struct woq_buf rows;
 };
@@ -35,9 +35,12 @@ struct woq_calib {
     bool has_config;
     struct woq_decoder *decoder;
     struct woq_coproc *command;
-    struct woq_moments sums[WOQ_CALIB_GROUPS]; /* of the group in hand, or of each of a block */
-    float *x;                                  /* [n_samples][seqlen][hidden] */
-    float *xf; /* the same on the float path; NULL without --targets both */
+    struct woq_moments *sums; /* [n_sums], of the group in hand, or of each of a block */
+    size_t n_sums;
+    uint64_t *expert_tokens; /* [n_experts] of the block in hand: rows that each was shown */
+    size_t n_seen_experts, n_starved; /* of all blocks */
+    float *x;                         /* [n_samples][seqlen][hidden] */
+    float *xf;                        /* the same on the float path; NULL without --targets both */
     struct woq_float_path path;
     size_t n_tokens, next_block;
     uint64_t tokens_hash, acts_hash; /* of ids; of what --acts-from held */
@@ -45,6 +48,7 @@ struct woq_calib {
 
     /* The block in hand. */
     bool in_block, any_block;
+    size_t n_shown;    /* tokens of the group in hand */
     const char *group; /* in hand: of a block, "block", or "lm_head" */
     size_t block;
     struct woq_frame *held; /* its frames, in order */
@@ -68,6 +72,17 @@ int woq_calib_send(struct woq_calib *c, struct woq_frame *f);
 int woq_calib_loop(struct woq_calib *c, struct woq_frame **frames, size_t *n);
 /* Puts the held frames that come before held frame `end` and were not put yet. */
 int woq_calib_put_until(struct woq_calib *c, size_t end);
+
+/* --- experts (calib_experts.c) --- */
+int woq_calib_experts_open(struct woq_calib *c);
+void woq_calib_experts_close(struct woq_calib *c);
+/* Counts rows of a group, "gateup.E". */
+void woq_calib_experts_count(struct woq_calib *c, const char *group, size_t n_tokens);
+/* Marks the weights of a group that no token reached: a quantizer rounds them. */
+int woq_calib_experts_starved(struct woq_calib *c, const char *group);
+/* After the block: how many tokens each expert saw, as a note. */
+int woq_calib_experts_note(struct woq_calib *c);
+void woq_calib_experts_report(struct woq_calib *c);
 
 /* --- units (calib_group.c, calib_block.c): the weights are in c->weights, all is held --- */
 int woq_calib_groups(struct woq_calib *c); /* forward, group by group */

@@ -27,6 +27,7 @@ struct woq_calib_opts {
     enum woq_calib_emit emit;  /* NONE: the forward only */
     bool block_unit;           /* a whole block at once, not group by group */
     bool float_inputs;         /* the forward keeps the float weights (open loop) */
+    bool all_experts;          /* experts are described by all tokens, not by their own */
     bool both;                 /* walk the float path beside: x_float and d (moments.h) */
     enum woq_dtype acts_dtype; /* f32 or bf16 on the wire */
     unsigned patience;         /* seconds that the command may return nothing; 0 = no limit */

@@ -65,3 +65,56 @@ setup_file() {
         rm -r q
     done
 }
+samples() { # COUNT LENGTH
+    for ((i = 0; i < $1; i++)); do
+        printf '@TOKN{"sample":%d};ids:u32[%d]:%s\n' "$i" "$2" \
+            "$(for ((k = 0; k < $2; k++)); do printf '%d,' $(((31 * i + 7 * k * k + 3 * k) % 131)); done | sed 's/,$//')"
+    done
+}
+@test "calibrated by GPTQ, packed, evaluated; showing inputs does not change a bit" {
+    samples 2 24 >operands
+    mapfile -t operands <operands
+    woq-gen "${operands[@]}" >t.wts
+    for a in $(names); do
+        echo "$a"
+        woq-gen --config "$ARCHS/$a/config.json" >m.wts
+        woq-calib -q --tokens t.wts --emit none --acts-to plain m.wts >/dev/null
+        woq-calib -q --tokens t.wts --emit hess --acts-to shown --threads 1 m.wts >h.wts
+        cmp plain shown
+        woq-calib -q --tokens t.wts --through 'woq-hessian | woq-gptq --group-size 16' m.wts >q.wts
+        woq-pack -q --format safetensors --dtype f32 --out q q.wts 2>/dev/null
+        woq-extract q | logits one.npy
+        logits two.npy q.wts
+        logits float.npy m.wts
+        cmp one.npy two.npy
+        run ! cmp one.npy float.npy
+        woq-ls q.wts >ls.txt
+        run ! grep -E 'TENS .*(_proj|c_attn|query_key_value|fc1|Wqkv)\.weight' ls.txt
+        rm -r q
+    done
+}
+@test "experts: starved ones are rounded and told, --calibrate-all-experts leaves none" {
+    woq-gen --config "$ARCHS/olmoe/config.json" >m.wts
+    samples 1 3 >operands
+    woq-gen "$(cat operands)" >t.wts
+    woq-calib --progress none --tokens t.wts --through 'woq-hessian | woq-gptq --group-size 16' m.wts >q.wts 2>said
+    grep -Eq 'woq-calib: [0-9]+ of 10 experts saw no token and are not calibrated' said
+    woq-ls --json q.wts | grep -q '"type":"note"'
+    [ "$(woq-ls q.wts | grep -c 'QTEN .*experts')" = 30 ]
+    # the starved ones are what plain rounding makes of them, the others are not
+    woq-gptq --group-size 16 --fallback rtn m.wts >rtn.wts
+    same=0
+    for e in 0 1 2 3 4; do
+        woq-diff -q --codes -m "model.layers.0.mlp.experts.$e.up_proj.weight" rtn.wts q.wts >/dev/null && same=$((same + 1))
+    done
+    [ "$same" -ge 1 ] && [ "$same" -lt 5 ]
+    woq-calib --progress none --tokens t.wts --calibrate-all-experts --through 'woq-hessian | woq-gptq --group-size 16' m.wts >all.wts 2>said
+    [ ! -s said ]
+    woq-calib -q --tokens t.wts --calibrate-all-experts --emit hess m.wts >h.wts
+    [ "$(woq-ls h.wts | grep -c ' hess ')" = 24 ] # of 2 blocks: qkv, o, and two of each expert
+    run -1 --separate-stderr woq-calib -q --tokens t.wts --targets both --through 'woq-hessian | woq-gptq' m.wts
+    # shellcheck disable=SC2154
+    [[ $stderr == *'the two paths send different tokens to an expert'*'--calibrate-all-experts'* ]]
+    woq-calib -q --tokens t.wts --targets both --calibrate-all-experts --through 'woq-hessian | woq-gptq --group-size 16' m.wts >both.wts
+    woq-calib -q --tokens t.wts --unit block --emit hess m.wts | woq-gptq --group-size 16 --fallback rtn >b.wts
+}

@@ -23,6 +23,35 @@ static bool zeros_are(const struct woq_qview *q, float z, bool *bad)
     return all;
 }
 
+/* MXFP4: e2m1 times a power of two for each 32 columns. */
+static bool is_mxfp4(const struct woq_qview *q)
+{
+    static const float e2m1[8] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6 };
+    int e;
+
+    if (!q->lut || q->bits != 4 || q->in_scale || q->g_idx || q->group_dim != 1 ||
+        q->group_elems != QK || q->n_cols % QK)
+        return false;
+    for (size_t i = 0; i < 16; i++)
+        if (q->lut[i] != (i < 8 ? e2m1[i] : -e2m1[i - 8]))
+            return false;
+    for (size_t i = 0; i < q->n_rows * q->n_groups; i++)
+        if (frexpf(q->scale[i], &e) != 0.5f || e < -126 || e > 128)
+            return false;
+    return true;
+}
+
+static void encode_mxfp4(uint8_t *dst, const uint8_t *codes, const float *scale, size_t n_blocks)
+{
+    for (size_t b = 0; b < n_blocks; b++, dst += 17) {
+        int e;
+
+        (void)frexpf(scale[b], &e); /* 2^(e-1) */
+        dst[0] = (uint8_t)(e + 126);
+        woq_ggml_put_nibbles(dst + 1, codes + b * QK);
+    }
+}
+
 int woq_ggml_grid(const struct woq_qview *q, const struct woq_ggml_type **type,
                   struct woq_error *err)
 {
@@ -34,9 +63,13 @@ int woq_ggml_grid(const struct woq_qview *q, const struct woq_ggml_type **type,
     static const enum woq_ggml_id asym_id[] = { [4] = WOQ_GGML_Q4_1, [5] = WOQ_GGML_Q5_1 };
     bool bad, sym;
 
+    if (is_mxfp4(q)) {
+        *type = woq_ggml_type(WOQ_GGML_MXFP4);
+        return WOQ_OK;
+    }
     if (q->lut || q->in_scale || q->group_dim != 1 || q->g_idx)
         return woq_fail(err, WOQ_ETYPE, hint, "%s has no form in GGUF's blocks",
-                        q->lut        ? "a codebook"
+                        q->lut        ? "a codebook other than mxfp4"
                         : q->in_scale ? "a scale per input"
                         : q->g_idx    ? "a permuted group index (act_order)"
                                       : "group_dim 0");
@@ -65,6 +98,10 @@ bool woq_ggml_encode_codes(void *restrict dst, const struct woq_ggml_type *type,
     const float *zero = q->zero ? q->zero + row * q->n_groups : NULL;
     bool ok = true;
 
+    if (type->id == WOQ_GGML_MXFP4) {
+        encode_mxfp4(dst, codes, scale, q->n_groups);
+        return true;
+    }
     for (size_t b = 0; b < q->n_cols / QK; b++, codes += QK) {
         const size_t g = q->n_groups > 1 ? b * QK / q->group_elems : 0;
         const float min = -(zero ? zero[g] : (float)(1 << (q->bits - 1))) * scale[g];

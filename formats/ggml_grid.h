@@ -6,8 +6,8 @@
 
 /* The type that holds the grid of q exactly but for the rounding of its scales to f16, in groups of
  * a multiple of 32 columns: symmetric codes (zero point 2^(bits-1) everywhere) of 4, 5 and 8 bits
- * are Q4_0, Q5_0 and Q8_0, other codes of 4 and 5 bits Q4_1 and Q5_1. Fails with WOQ_ETYPE and what
- * does not fit. */
+ * are Q4_0, Q5_0 and Q8_0, other codes of 4 and 5 bits Q4_1 and Q5_1, mxfp4 is MXFP4. Fails with
+ * WOQ_ETYPE and what does not fit. */
 int woq_ggml_grid(const struct woq_qview *q, const struct woq_ggml_type **type,
                   struct woq_error *err);
 /* Row r of q as blocks of that type. False if a scale is not finite. */

@@ -103,3 +103,12 @@ types_in() { woq-extract --list "$1" 2>/dev/null | grep -e "${2:-.}" | awk '$2 !
         [ "$(types_in out.gguf layers.0)" = ${args#*:} ]
     done
 }
+@test "mxfp4 keeps its codes and its scales to the last bit" {
+    woq-rtn --dtype mxfp4 m.wts >q.wts
+    woq-pack -q -f gguf -o out.gguf q.wts
+    [ "$(types_in out.gguf layers.0)" = MXFP4 ]
+    run -0 woq-diff q.wts <(woq-extract out.gguf 2>/dev/null) -m '*layers*'
+    woq-rtn --dtype nf4 m.wts >nf4.wts
+    run -1 --separate-stderr woq-pack -f gguf -o nf4.gguf nf4.wts
+    [[ $stderr == *"a codebook other than mxfp4 has no form in GGUF's blocks"* ]]
+}

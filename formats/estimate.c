@@ -98,7 +98,10 @@ int woq_estimate_init(struct woq_estimate *e, const struct woq_source *source,
         woq_arch_place(arch, item->name, &p);
         add_shape(e, block_bytes, item, n, p.role, p.block);
         if (!woq_role_is_linear(p.role) || p.bias || item->n_dims != 2 || woq_scheme_is_float(&s)) {
-            e->bytes += n * 2;
+            /* woq-pack keeps what a GGUF file has in blocks */
+            const bool kept = strcmp(format, "gguf") == 0 && strcmp(source->format, "gguf") == 0 &&
+                              item->stream_bytes;
+            e->bytes += kept ? item->file_bytes : n * 2;
             continue;
         }
         const uint64_t bytes = packed_bytes(format, &s, item->shape[0], item->shape[1]);

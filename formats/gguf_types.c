@@ -209,11 +209,33 @@ static enum woq_ggml_id mixed(const struct woq_gguf_mix *mix, const struct woq_c
     return type;
 }
 
+/* The role whose choices a tensor follows. */
+static enum woq_role choice_role(const struct woq_config *c, enum woq_role role)
+{
+    switch (role) {
+    case WOQ_ROLE_QKV:
+    case WOQ_ROLE_KV_B:
+        return WOQ_ROLE_V;
+    case WOQ_ROLE_EXPERT_DOWN:
+    case WOQ_ROLE_SHARED_DOWN:
+        return WOQ_ROLE_DOWN;
+    case WOQ_ROLE_EMBED: /* an embedding that is the head too is treated as one */
+        return c->tie ? WOQ_ROLE_HEAD : role;
+    default:
+        return role;
+    }
+}
+
+/* Small matrices that decide much: routers of experts, positions. */
+static bool stays_f32(enum woq_role role)
+{
+    return role == WOQ_ROLE_ROUTER || role == WOQ_ROLE_SHARED_ROUTER || role == WOQ_ROLE_POSITION;
+}
+
 static const struct woq_ggml_type *
 wanted(const struct woq_gguf_types *t, const struct woq_config *c, const struct woq_gguf_matrix *m)
 {
-    /* An embedding that is the head too is treated as one. */
-    const enum woq_role role = m->role == WOQ_ROLE_EMBED && c->tie ? WOQ_ROLE_HEAD : m->role;
+    const enum woq_role role = choice_role(c, m->role);
 
     for (size_t i = 0; i < t->n_rules; i++)
         if (woq_name_match(m->gguf_name, t->rules[i].glob) ||
@@ -223,6 +245,8 @@ wanted(const struct woq_gguf_types *t, const struct woq_config *c, const struct 
         return t->embed;
     if (role == WOQ_ROLE_HEAD && t->head)
         return t->head;
+    if (stays_f32(role))
+        return woq_ggml_type(WOQ_GGML_F32);
     if (!t->mix)
         return m->raw ? m->raw : woq_ggml_type(WOQ_GGML_F16);
     return woq_ggml_type(t->pure ? t->mix->type : mixed(t->mix, c, m, role));

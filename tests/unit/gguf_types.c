@@ -134,6 +134,11 @@ static void choices_beside_the_recorded_ones(void **state)
     assert_string_equal(type_with("q2_k_s", 16, WOQ_ROLE_DOWN, 2, true), "Q2_K");
     assert_string_equal(type_with("q4_k_s", 80, WOQ_ROLE_V, 40, false), "Q5_K");
     assert_string_equal(type_with("q4_k_s", 79, WOQ_ROLE_V, 40, false), "Q4_K");
+    assert_string_equal(type_with("q4_k_m", 8, WOQ_ROLE_QKV, 0, false), "Q6_K");
+    assert_string_equal(type_with("q4_k_m", 8, WOQ_ROLE_QKV, 1, false), "Q4_K");
+    assert_string_equal(type_with("q2_k", 8, WOQ_ROLE_EXPERT_DOWN, 3, false), "Q3_K");
+    assert_string_equal(type_with("q2_k", 8, WOQ_ROLE_ROUTER, 3, false), "F32");
+    assert_string_equal(type_with("q4_0", 8, WOQ_ROLE_POSITION, -1, false), "F32");
     assert_string_equal(type_with("f16", 8, WOQ_ROLE_HEAD, -1, false), "F16");
     assert_string_equal(type_with("q8_0", 8, WOQ_ROLE_HEAD, -1, false), "Q8_0");
 }

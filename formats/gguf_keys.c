@@ -96,7 +96,7 @@ static int rope_keys(struct woq_gguf_keys *k, const struct woq_config *c,
     kv_f32(k, a, "rope.freq_base", c->rope_theta);
     if (c->rope_scaling == WOQ_ROPE_PLAIN || c->rope_scaling == WOQ_ROPE_LLAMA3)
         return WOQ_OK; /* llama3 is the tensor rope_freqs.weight */
-    if (c->rope_scaling == WOQ_ROPE_DYNAMIC ||
+    if (c->rope_scaling == WOQ_ROPE_DYNAMIC || c->rope_scaling == WOQ_ROPE_LONG ||
         (c->rope_scaling == WOQ_ROPE_YARN && !plain_yarn(c, config)))
         return woq_fail(err, WOQ_ETYPE, "use --format safetensors or gptq",
                         "this rope_scaling of config.json has no form in GGUF: want linear, llama3 "

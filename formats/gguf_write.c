@@ -142,6 +142,10 @@ static int gguf_model(struct woq_sink *s, const struct woq_frame *modl, struct w
 
     if (!s->shape.arch) /* say why */
         return woq_config_init(&s->shape, s->config, err);
+    if (!s->shape.arch->gguf_arch)
+        return woq_fail(err, WOQ_EUNSUPPORTED, "use --format safetensors or gptq",
+                        "GGUF files of architecture '%s' are not written",
+                        s->shape.arch->model_type);
     if (s->shape.arch->gguf_permuted && s->shape.n_rot != s->shape.head_dim)
         return woq_fail(err, WOQ_ETYPE, "use --format safetensors or gptq",
                         "rope over %zu of %zu head dimensions has no form in GGUF's '%s'",

@@ -220,6 +220,7 @@ static names gguf_names = {
     [WOQ_ROLE_EMBED] = "token_embd", [WOQ_ROLE_ATTN_NORM] = BLOCK "attn_norm",
     [WOQ_ROLE_Q] = BLOCK "attn_q", [WOQ_ROLE_K] = BLOCK "attn_k", [WOQ_ROLE_V] = BLOCK "attn_v",
     [WOQ_ROLE_O] = BLOCK "attn_output", [WOQ_ROLE_MLP_NORM] = BLOCK "ffn_norm",
+    [WOQ_ROLE_Q_NORM] = BLOCK "attn_q_norm", [WOQ_ROLE_K_NORM] = BLOCK "attn_k_norm",
     [WOQ_ROLE_GATE] = BLOCK "ffn_gate", [WOQ_ROLE_UP] = BLOCK "ffn_up",
     [WOQ_ROLE_DOWN] = BLOCK "ffn_down", [WOQ_ROLE_FINAL_NORM] = "output_norm",
     [WOQ_ROLE_HEAD] = "output" };
@@ -262,7 +263,7 @@ static const struct woq_arch table[] = {
       .traits = WOQ_T_GATED | WOQ_T_QK_NORM, .qk_norm = WOQ_QK_HEAD,
       .switches = { ATTENTION_BIAS }, .default_kv_heads = 32, .default_head_dim = 128,
       .default_window = 4096, .windows = WOQ_WINDOWS_FROM, .window_gated = true,
-      .default_positions = 32768, .names = llama_names },
+      .default_positions = 32768, .gguf_arch = "qwen3", .names = llama_names },
     { .model_type = "qwen3_moe", .architectures = { "Qwen3MoeForCausalLM" }, .keys = &llama_keys,
       .traits = WOQ_T_GATED | WOQ_T_QK_NORM, .qk_norm = WOQ_QK_HEAD,
       .switches = { ATTENTION_BIAS, { "norm_topk_prob", false, WOQ_T_NORM_TOPK, 0 } },

@@ -118,3 +118,22 @@ samples() { # COUNT LENGTH
     woq-calib -q --tokens t.wts --targets both --calibrate-all-experts --through 'woq-hessian | woq-gptq --group-size 16' m.wts >both.wts
     woq-calib -q --tokens t.wts --unit block --emit hess m.wts | woq-gptq --group-size 16 --fallback rtn >b.wts
 }
+# GGUF has names for some: through a file and back, the same tensors; the others are refused by name.
+@test "GGUF: there and back, or refused" {
+    there=''
+    for a in $(names); do
+        woq-gen --config "$ARCHS/$a/config.json" >m.wts
+        if woq-pack -q --force --format gguf --type f32 --out m.gguf m.wts 2>said; then
+            echo "$a"
+            woq-extract m.gguf >back.wts
+            woq-diff -q m.wts back.wts
+            logits one.npy m.wts
+            logits two.npy back.wts
+            cmp one.npy two.npy
+            there+=" $a"
+        else
+            grep -Eq 'are not written|has no form in GGUF' said
+        fi
+    done
+    [ "$there" = ' llama mistral qwen3' ]
+}

@@ -23,7 +23,7 @@ static bool json;
 /* clang-format off */
 static const struct woq_opt table[] = {
     { WOQ_OPT_ENUM, 'f', "format", "FORMAT", &opts.format, true, "what to write",
-      .choices = "safetensors|gptq|awq|gguf|imatrix|imatrix-dat" },
+      .choices = "safetensors|gptq|awq|bnb|hqq|fp8|gguf|imatrix|imatrix-dat" },
     { WOQ_OPT_STR, 'o', "out", "PATH", &opts.path, true,
       "where: a folder, for gguf and imatrix a file; it appears only when it is complete", .local = true },
     { WOQ_OPT_FLAG, 0, "force", NULL, &opts.force, false,

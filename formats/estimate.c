@@ -1,4 +1,5 @@
 /* estimate.c -- sizes of packed tensors by format (formats.md 3.2, 4a). */
+#include <formats/coded.h>
 #include <formats/estimate.h>
 #include <formats/packed_write.h>
 
@@ -46,6 +47,9 @@ static uint64_t packed_bytes(const char *format, const struct woq_scheme *s, uin
 
     if (strcmp(format, "gguf") == 0) /* per 32 weights: f16 scale, f16 minimum where asymmetric */
         return n / 32 * (4 * bits + (s->sym ? 2 : 4));
+    const struct woq_coded_method *coded = woq_coded_by_format(format);
+    if (coded)
+        return coded->bytes(s, rows, cols);
     const struct woq_packed_format *packed = woq_packed_format(format);
     return packed ? woq_packed_bytes(packed->layout, s->bits, (size_t)rows, (size_t)cols,
                                      (size_t)groups, 2)

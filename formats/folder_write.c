@@ -2,6 +2,7 @@
  * files are copied byte for byte; config.json too, unless the dtype or the quantization it tells
  * changed.
  */
+#include <formats/coded.h>
 #include <formats/folder_layout.h>
 #include <formats/packed_write.h>
 
@@ -16,12 +17,14 @@
 enum { ITEM_ELEMS = 1 << 16, RUN_ELEMS = 2048 };
 
 struct folder {
-    const struct woq_packed_format *packed; /* NULL: floats */
-    enum woq_dtype dtype;                   /* WOQ_NO_DTYPE: keep */
-    bool dequantized;                       /* some QTEN was written as floats */
+    const struct woq_packed_format *packed; /* one of the two, or floats */
+    const struct woq_coded_method *coded;
+    enum woq_dtype dtype; /* WOQ_NO_DTYPE: keep */
+    bool dequantized;     /* some QTEN was written as floats */
     struct woq_st_writer st;
     struct woq_packed_writer packer;
     struct woq_layout layout;
+    struct woq_coded_writer coder;
     struct woq_buf out, rows;
     char *config_text;
     size_t config_bytes;
@@ -39,12 +42,19 @@ static int folder_open(struct woq_sink *s, struct woq_error *err)
     if (!p)
         return woq_fail_nomem(err, sizeof *p);
     p->packed = woq_packed_format(s->opts.format);
+    p->coded = woq_coded_by_format(s->opts.format);
     if (!dtype || !strcmp(dtype, "auto"))
-        dtype = p->packed ? "f16" : "keep";
+        dtype = p->packed || p->coded ? "f16" : "keep";
     p->dtype = woq_dtype_from_name(dtype);
     if (!woq_json_u64(woq_json_get(woq_json_get(s->head, "total"), "frames"), &frames))
         frames = 500;
-    woq_st_writer_init(&p->st, &s->out, s->opts.shard_bytes, p->packed ? 4 * frames : frames);
+    woq_st_writer_init(&p->st, &s->out, s->opts.shard_bytes,
+                       p->packed || p->coded ? 4 * frames : frames);
+    if (p->coded && s->opts.checkpoint_format && strcmp(s->opts.checkpoint_format, "auto") != 0)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "--checkpoint-format %s: --format %s has auto",
+                        s->opts.checkpoint_format, s->opts.format);
+    if (p->coded)
+        return woq_coded_writer_init(&p->coder, p->coded, p->dtype, &p->st, &s->report, err);
     return p->packed ? woq_packed_writer_init(&p->packer, p->packed, &s->opts, err) : WOQ_OK;
 }
 
@@ -204,7 +214,7 @@ static int put_float(struct woq_sink *s, const struct woq_frame *f, enum woq_rol
         return rc;
     to = woq_dtype_is_float(a->dtype) && p->dtype ? p->dtype : a->dtype;
     width = woq_dtype_bytes(a->dtype);
-    if (!p->packed && woq_layout_differs(&s->shape, woq_frame_name(f), &at))
+    if (!p->packed && !p->coded && woq_layout_differs(&s->shape, woq_frame_name(f), &at))
         return put_whole(s, &at, woq_frame_name(f), a->data, a->dtype, to, a->n_dims, a->shape,
                          err);
     rc = woq_st_begin(&p->st, woq_frame_name(f), to, a->n_dims, a->shape, err);
@@ -220,6 +230,9 @@ static int put_float(struct woq_sink *s, const struct woq_frame *f, enum woq_rol
     if (rc == WOQ_OK && p->packed && a->n_dims == 2 && woq_role_is_linear(role))
         rc = woq_packed_keep_float(&p->packer, woq_frame_name(f),
                                    (long)woq_json_get_int(f->meta, "block", -1), err);
+    if (rc == WOQ_OK && p->coded && a->n_dims == 2 &&
+        (woq_role_is_linear(role) || role == WOQ_ROLE_HEAD))
+        rc = woq_coded_keep_float(&p->coder, woq_frame_name(f), err);
     return rc;
 }
 
@@ -294,13 +307,14 @@ static int folder_tensor(struct woq_sink *s, const struct woq_frame *f, enum woq
 
     if (!woq_frame_is(f, "QTEN"))
         return put_float(s, f, role, err);
-    if (!p->packed)
+    if (!p->packed && !p->coded)
         return put_dequantized(s, f, err);
     if (!woq_role_is_linear(role) && role != WOQ_ROLE_HEAD && role != WOQ_ROLE_NONE)
         return woq_fail(err, WOQ_ETYPE, "leave it alone in the scheme",
                         "%s holds linear layers, this is a quantized %s", s->opts.format,
                         woq_role_name(role));
-    return woq_packed_put(&p->packer, &p->st, f, &s->report, err);
+    return p->coded ? woq_coded_put(&p->coder, f, err)
+                    : woq_packed_put(&p->packer, &p->st, f, &s->report, err);
 }
 
 /* --- the end --- */
@@ -350,7 +364,7 @@ static int write_config(struct woq_sink *s, struct woq_error *err)
     const enum woq_dtype dtype = p->dtype ? p->dtype : p->dequantized ? WOQ_F32 : WOQ_NO_DTYPE;
     int rc = WOQ_OK;
 
-    if (!p->packed && !dtype && !woq_json_get(s->config, "quantization_config"))
+    if (!p->packed && !p->coded && !dtype && !woq_json_get(s->config, "quantization_config"))
         return write_file(s, "config.json", p->config_text, p->config_bytes, err);
     woq_json_del(s->config, "quantization_config");
     if (p->packed) {
@@ -358,6 +372,12 @@ static int write_config(struct woq_sink *s, struct woq_error *err)
         if (!c)
             return err ? err->status : WOQ_ETYPE;
         rc = p->packed->side_file ? write_json(s, p->packed->side_file, c, err) : WOQ_OK;
+        woq_json_set(s->config, "quantization_config", c);
+    }
+    if (p->coded) {
+        c = woq_coded_config(&p->coder, err);
+        if (!c)
+            return err ? err->status : WOQ_ETYPE;
         woq_json_set(s->config, "quantization_config", c);
     }
     if (dtype)
@@ -394,6 +414,7 @@ static void folder_release(struct woq_sink *s)
     woq_st_writer_release(&p->st);
     woq_packed_writer_release(&p->packer);
     woq_layout_release(&p->layout);
+    woq_coded_writer_release(&p->coder);
     woq_buf_release(&p->out);
     woq_buf_release(&p->rows);
     free(p->config_text);

@@ -70,7 +70,7 @@ static int add_entry(struct woq_str *s, const struct woq_st_entry *e)
     if (rc == WOQ_OK)
         rc = quote(s, e->name);
     if (rc == WOQ_OK)
-        rc = woq_str_addf(s, ":{\"dtype\":\"%s\",\"shape\":[", dtype_names[e->dtype]);
+        rc = woq_str_addf(s, ":{\"dtype\":\"%s\",\"shape\":[", e->stored);
     for (unsigned d = 0; d < e->n_dims && rc == WOQ_OK; d++)
         rc = woq_str_addf(s, d ? ",%llu" : "%llu", (unsigned long long)e->shape[d]);
     if (rc == WOQ_OK)
@@ -206,6 +206,7 @@ int woq_st_begin(struct woq_st_writer *w, const char *name, enum woq_dtype dtype
         return woq_fail_nomem(err, sizeof *e);
     w->n_entries++;
     e->dtype = dtype;
+    e->stored = dtype_names[dtype];
     e->n_dims = n_dims;
     memcpy(e->shape, shape, n_dims * sizeof *shape);
     e->bytes = bytes;
@@ -234,6 +235,19 @@ int woq_st_put(struct woq_st_writer *w, const char *name, enum woq_dtype dtype, 
     const int rc = woq_st_begin(w, name, dtype, n_dims, shape, err);
 
     return rc == WOQ_OK ? woq_st_data(w, data, w->left, err) : rc;
+}
+
+int woq_st_put_as(struct woq_st_writer *w, const char *name, const char *stored,
+                  enum woq_dtype dtype, unsigned n_dims, const uint64_t *shape, const void *data,
+                  struct woq_error *err)
+{
+    const int rc = woq_st_begin(w, name, dtype, n_dims, shape, err);
+
+    if (rc != WOQ_OK)
+        return rc;
+    if (stored)
+        w->entries[w->n_entries - 1].stored = stored;
+    return woq_st_data(w, data, w->left, err);
 }
 
 int woq_st_seal(struct woq_st_writer *w, struct woq_error *err)

@@ -14,6 +14,7 @@
 struct woq_st_entry {
     char *name;
     enum woq_dtype dtype;
+    const char *stored; /* as the header spells the type; static */
     unsigned n_dims;
     uint64_t shape[WOQ_MAX_DIMS];
     uint64_t begin, bytes; /* in its shard's data */
@@ -45,6 +46,11 @@ int woq_st_begin(struct woq_st_writer *w, const char *name, enum woq_dtype dtype
 int woq_st_data(struct woq_st_writer *w, const void *data, uint64_t bytes, struct woq_error *err);
 int woq_st_put(struct woq_st_writer *w, const char *name, enum woq_dtype dtype, unsigned n_dims,
                const uint64_t *shape, const void *data, struct woq_error *err);
+/* The same, of a type that streams have no name for: `stored` (static, "F8_E4M3") of elements as
+ * wide as those of dtype; NULL: dtype's own. */
+int woq_st_put_as(struct woq_st_writer *w, const char *name, const char *stored,
+                  enum woq_dtype dtype, unsigned n_dims, const uint64_t *shape, const void *data,
+                  struct woq_error *err);
 /* Ends the open shard. Afterwards tensors may be changed in place, for formats that settle a detail
  * at the end: `edit` gets the bytes of one. No more tensors may begin. */
 int woq_st_seal(struct woq_st_writer *w, struct woq_error *err);

@@ -1,6 +1,7 @@
 /* sink.c -- what all formats share: order, completeness, disk space, the final name. */
 #include <formats/sink.h>
 
+#include <formats/coded.h>
 #include <formats/fingerprint.h>
 #include <formats/packed_write.h>
 #include <stdio.h>
@@ -61,7 +62,8 @@ static int need_space(const struct woq_sink *s, double bytes, struct woq_error *
  */
 static int check_space_before(const struct woq_sink *s, struct woq_error *err)
 {
-    const bool gguf = s->ops == &woq_gguf_sink, packed = woq_packed_format(s->opts.format) != NULL;
+    const bool gguf = s->ops == &woq_gguf_sink,
+               packed = woq_packed_format(s->opts.format) || woq_coded_by_format(s->opts.format);
     const double linear_bits = packed ? 1 : gguf ? 1.6 : 16, other_bits = gguf ? 1.6 : 16;
     double bits = 0;
 

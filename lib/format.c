@@ -18,7 +18,7 @@ static const float nf4[16] = { /* Dettmers et al. 2023, arXiv:2305.14314, append
     0.44070982933044434f,  0.5626170039176941f,   0.7229568362236023f,   1.0f,
 };
 #define HALF(s, d, a, b, c, e, f, g, h) /* the eight magnitudes of one sign */                     \
-    s 0.0f, s (a / d), s (b / d), s (c / d), s (e / d), s (f / d), s (g / d), s (h / d)
+    0.0f, s (a / d), s (b / d), s (c / d), s (e / d), s (f / d), s (g / d), s (h / d)
 #define BOTH(...) { HALF(+, __VA_ARGS__), HALF(-, __VA_ARGS__) }
 static const float fp4[16] = BOTH(12.0f, 0.0625f, 8.0f, 12.0f, 4.0f, 6.0f, 2.0f, 3.0f);
 static const float fp4_e2m1[16] = BOTH(6.0f, 0.0625f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f);
@@ -105,14 +105,14 @@ static bool is_below(float a, float b)
     return a < b || (a == b && signbit(a) && !signbit(b));
 }
 
-/* Insertion keeps them ascending; a list of values has no use for -0, a small float keeps the sign
- * of a weight that rounds to 0, as the formats' own encoders do. */
+/* Insertion keeps them ascending; the second zero of a list has no use, a small float keeps the
+ * sign of a weight that rounds to 0, as the formats' own encoders do. */
 static void insert(struct woq_levels *l, const struct woq_format *f, unsigned code)
 {
     const float x = value_of(f, code);
     unsigned at = l->n;
 
-    if (!isfinite(x) || (f->values && x == 0.0f && signbit(x)))
+    if (!isfinite(x) || (f->values && x == 0.0f && code >= 8))
         return;
     for (; at > 0 && is_below(x, l->value[at - 1]); at--) {
         l->value[at] = l->value[at - 1];
@@ -152,6 +152,14 @@ static void add_dynamic(float x)
     dynamic.value[at] = x;
 }
 
+/* The i-th of n + 1 points from 0.1 to 1, as torch.linspace rounds it: bitsandbytes' own values. */
+static float border(int i, int n)
+{
+    const float step = (1.0f - 0.1f) / (float)n;
+
+    return i < (n + 1) / 2 ? fmaf(step, (float)i, 0.1f) : fmaf(-step, (float)(n - i), 1.0f);
+}
+
 /* For each power of ten, 2^e intervals between 0.1 and 1 by their middles; 0 and 1
  * (formats.md 4.f).
  */
@@ -161,9 +169,8 @@ static void build_dynamic(void)
 
     for (int e = 0; e < 7; e++)
         for (int i = 0; i < 1 << e; i++) {
-            const float lo = (float)(0.1 + 0.9 * i / (1 << e));
-            const float hi = (float)(0.1 + 0.9 * (i + 1) / (1 << e));
-            const float x = (float)(pow(10, e - 6) * (double)((lo + hi) / 2));
+            const float middle = (border(i, 1 << e) + border(i + 1, 1 << e)) / 2;
+            const float x = (float)pow(10, e - 6) * middle;
             add_dynamic(x);
             add_dynamic(-x);
         }

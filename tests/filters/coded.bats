@@ -1,0 +1,108 @@
+#!/usr/bin/env bats
+# bitsandbytes, HQQ and FP8 by woq-pack and woq-extract: lossless where the format holds it.
+bats_require_minimum_version 1.5.0
+load ../helpers
+
+setup() {
+    llama=hidden=64,inter=128,layers=1,heads=4,kv=2,vocab=70,tie=1,seed=5
+    woq-gen --llama $llama | woq-pack -q -f safetensors -o base
+    woq-extract base >m.wts
+}
+
+# Packs, reads back, packs again: the same floats, the same bytes.
+there_and_back() {
+    local format=$1 tol=$2
+    shift 2
+    rm -rf out out2
+    woq-rtn "$@" m.wts >q.wts
+    woq-pack -q -f "$format" -o out q.wts
+    woq-extract out >r.wts
+    # Floats beside the linears are f16 in the files.
+    woq-dequant -m '*proj*' q.wts | woq-cast --to f32 >q.f32
+    woq-dequant -m '*proj*' r.wts | woq-cast --to f32 >r.f32
+    woq-diff -m '*proj*' --tol "$tol" q.f32 r.f32
+    woq-pack -q -f "$format" -o out2 r.wts
+    cmp out/model.safetensors out2/model.safetensors
+    cmp out/config.json out2/config.json
+}
+
+@test "bnb: nf4, fp4, nested absmax, int8" {
+    there_and_back bnb 0 --dtype nf4 --group-size 64
+    tr -d ' \t\n' <out/config.json >c
+    grep -qF '"quant_method":"bitsandbytes","load_in_4bit":true,"load_in_8bit":false,"bnb_4bit_quant_type":"nf4","bnb_4bit_use_double_quant":false' c
+    grep -qF '"llm_int8_skip_modules":["lm_head"]' c
+    there_and_back bnb 0 --dtype fp4 --group-size 32 --double-quant --double-quant-dtype dynamic
+    grep -q '"bnb_4bit_use_double_quant":.*true' out/config.json
+    there_and_back bnb 0 --bits 8 --group-size -1
+    grep -q '"load_in_8bit":.*true' out/config.json
+    run -0 woq-extract --list out
+    [[ $output == *"bnb8"* ]]
+}
+@test "hqq: widths, zero points" {
+    for b in 8 4 3 2 1; do
+        there_and_back hqq 1e-3 --bits $b --group-size 32 --asym
+    done
+    there_and_back hqq 1e-3 --bits 4 --group-size 64
+    tr -d ' \t\n' <out/config.json >c
+    grep -qF '"weight_quant_params":{"nbits":4,"channel_wise":true,"group_size":64' c
+}
+@test "fp8: blocks, rows, tensors" {
+    there_and_back fp8 0 --dtype fp8_e4m3 --group-size 32 --group-rows 48
+    tr -d ' \t\n' <out/config.json >c
+    grep -qF '"weight_block_size":[48,32],"fmt":"e4m3"' c
+    there_and_back fp8 0 --dtype fp8_e5m2
+    there_and_back fp8 0 --dtype fp8_e4m3 --group-rows -1
+}
+@test "linears that stay float are told to loaders" {
+    woq-scheme --set '*down_proj* float' m.wts | woq-rtn --dtype nf4 -g 64 | woq-pack -q -f bnb -o out
+    tr -d ' \t\n' <out/config.json >c
+    grep -qF '"llm_int8_skip_modules":["model.layers.0.mlp.down_proj","lm_head"]' c
+    woq-extract out | woq-pack -q -f bnb -o out2
+    cmp out/model.safetensors out2/model.safetensors
+}
+@test "from one format to another" {
+    woq-rtn --bits 4 --group-size 32 --asym m.wts | woq-pack -q -f gptq -o a
+    woq-extract a | woq-pack -q -f hqq -o b
+    woq-extract b | woq-pack -q -f gptq -o c
+    cmp a/model.safetensors c/model.safetensors
+}
+@test "what a format cannot hold is refused by name" {
+    refuse() {
+        local format=$1 want=$2
+        shift 2
+        woq-rtn "$@" m.wts >q.wts
+        run -1 --separate-stderr woq-pack -f "$format" -o out q.wts
+        [[ $stderr == *"$want"* ]] || { echo "$stderr"; return 1; }
+        [[ $stderr == *"q_proj.weight'"* ]]
+        [ ! -e out ]
+    }
+    refuse bnb "integers of 4 bits: bitsandbytes holds nf4, fp4" --bits 4
+    refuse bnb "a codebook of 4 bits" --dtype mxfp4
+    refuse bnb "64 inputs in groups of 48: bitsandbytes has blocks" --dtype nf4 -g 48
+    refuse hqq "a codebook has no form in HQQ" --dtype nf4
+    refuse hqq "7 bits" --bits 7
+    refuse hqq "64 inputs in groups of 48" --bits 4 -g 48
+    refuse fp8 "a grid of 8 bits has no form in fp8" --bits 8
+    refuse fp8 "groups of 32 inputs in single rows" --dtype fp8_e4m3 -g 32
+    run -1 --separate-stderr woq-pack -f fp8 -o out m.wts
+    [[ $stderr == *"fp8 holds quantized linears, there is none"* ]]
+    woq-scheme --set '*k_proj* dtype=fp4' m.wts | woq-rtn --dtype nf4 -g 64 >q.wts
+    run -1 --separate-stderr woq-pack -f bnb -o out q.wts
+    [[ $stderr == *"this linear is fp4, others are nf4"* ]]
+    woq-rtn --dtype nf4 -g 64 m.wts >q.wts
+    run -2 --separate-stderr woq-pack -f bnb --checkpoint-format gptq -o out q.wts
+    [[ $stderr == *"--checkpoint-format gptq: --format bnb has auto"* ]]
+}
+@test "the same bytes for any number of threads" {
+    woq-rtn --dtype nf4 -g 64 m.wts | WOQ_THREADS=1 woq-pack -q -f bnb -o out
+    woq-rtn --dtype nf4 -g 64 m.wts | woq-pack -q --threads 5 -f bnb -o out2
+    cmp out/model.safetensors out2/model.safetensors
+}
+@test "woq quantize --dtype: dry run counts what the format takes" {
+    run -0 woq quantize --dry-run --dtype nf4 --group-size 64 --format bnb base out
+    [[ $output == *"4.500 over the"* ]]
+    run -0 woq quantize --dry-run --dtype fp8_e4m3 --group-size 64 --group-rows 64 --format fp8 base out
+    [[ $output == *"8.0"* ]]
+    woq quantize --quiet --dtype nf4 --group-size 64 --format bnb base out
+    [ -e out/model.safetensors ]
+}

@@ -16,6 +16,7 @@ static struct woq_sink_opts opts = { .format = "safetensors",
                                      .type = "auto",
                                      .embed_type = "auto",
                                      .head_type = "auto",
+                                     .scale_dtype = "auto",
                                      .checkpoint_format = "auto",
                                      .shard_bytes = 5000000000u };
 static bool json;
@@ -23,7 +24,7 @@ static bool json;
 /* clang-format off */
 static const struct woq_opt table[] = {
     { WOQ_OPT_ENUM, 'f', "format", "FORMAT", &opts.format, true, "what to write",
-      .choices = "safetensors|gptq|awq|bnb|hqq|fp8|gguf|imatrix|imatrix-dat" },
+      .choices = "safetensors|gptq|awq|autoround|inc|compressed-tensors|bnb|hqq|fp8|gguf|imatrix|imatrix-dat" },
     { WOQ_OPT_STR, 'o', "out", "PATH", &opts.path, true,
       "where: a folder, for gguf and imatrix a file; it appears only when it is complete", .local = true },
     { WOQ_OPT_FLAG, 0, "force", NULL, &opts.force, false,
@@ -48,10 +49,12 @@ static const struct woq_opt table[] = {
     { WOQ_OPT_STR, 0, "imatrix", "FILE", &opts.imatrix, false,
       "gguf: weight errors by this importance matrix, of llama-imatrix in either form; without it by "
       "the statistics in the stream, if there are any" },
-    { WOQ_OPT_ENUM, 0, "checkpoint-format", "NAME", &opts.checkpoint_format, false,
-      "gptq: how zero points are stored; auto is gptq, but gptq_v2 where some zero point is 0 or "
-      "some tensor has 3 bits",
-      .choices = "auto|gptq|gptq_v2" },
+    { WOQ_OPT_ENUM, 0, "scale-dtype", "TYPE", &opts.scale_dtype, false,
+      "packed formats: type of scales; auto is f16, for compressed-tensors that of float tensors",
+      .choices = "auto|f16|bf16|f32" },
+    { WOQ_OPT_STR, 0, "checkpoint-format", "NAME", &opts.checkpoint_format, false,
+      "gptq: gptq or gptq_v2, how zero points are stored; autoround: its packing_format; "
+      "compressed-tensors: pack-quantized or int-quantized; auto: what most loaders know" },
     { WOQ_OPT_SIZE, 0, "shard-size", "SIZE", &opts.shard_bytes, false,
       "folders: start another file beyond this many bytes" },
     { WOQ_OPT_FLAG, 0, "json", NULL, &json, false,

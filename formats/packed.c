@@ -2,26 +2,59 @@
 #include <formats/packed.h>
 
 #include <stdio.h>
+#include <string.h>
 
 #define WIDTH(b) (1u << (b))
-#define GPTQ_ROW                                                                                   \
-    .name = "GPTQ", .suffix = { "qweight", "scales", "qzeros", "g_idx" },                          \
-    .codes = { false, true }, .zeros = { true, false }, .order = WOQ_FIELDS_DENSE,                 \
-    .always_zeros = true, .widths = WIDTH(2) | WIDTH(3) | WIDTH(4) | WIDTH(8), .multiple_in = 32,  \
-    .multiple_out = 32
+#define WIDTHS_2_TO_8 (0x1fcu)
+#define WIDTHS_1_TO_8 (0x1feu)
 
-const struct woq_packed_layout woq_layout_gptq_v1 = { GPTQ_ROW, .minus_one = true };
-const struct woq_packed_layout woq_layout_gptq_v2 = { GPTQ_ROW };
-const struct woq_packed_layout woq_layout_awq = { .name = "AWQ",
-                                                  .suffix = { "qweight", "scales", "qzeros" },
-                                                  .codes = { true, false },
-                                                  .zeros = { true, false },
-                                                  .order = WOQ_FIELDS_AWQ,
-                                                  .always_zeros = true,
-                                                  .widths = WIDTH(4),
-                                                  .multiple_in = 1,
-                                                  .multiple_out = 8,
-                                                  .whole_groups = true };
+/* clang-format off */
+#define GPTQ_LIKE                                                                                  \
+    .suffix = { "qweight", "scales", "qzeros", "g_idx" }, .codes = { false, true },                \
+    .zeros = { true, false }, .order = WOQ_FIELDS_DENSE, .always_zeros = true,                     \
+    .multiple_in = 32, .multiple_out = 32
+#define GPTQ                                                                                       \
+    GPTQ_LIKE, .name = "GPTQ", .g_idx = WOQ_G_IDX_ALWAYS,                                          \
+    .widths = WIDTH(2) | WIDTH(3) | WIDTH(4) | WIDTH(8)
+#define AUTO_ROUND GPTQ_LIKE, .name = "AutoRound", .widths = WIDTHS_2_TO_8
+
+const struct woq_packed_layout woq_layout_gptq_v1 = { GPTQ, .minus_one = true };
+const struct woq_packed_layout woq_layout_gptq_v2 = { GPTQ };
+const struct woq_packed_layout woq_layout_round_v1 = { AUTO_ROUND, .minus_one = true };
+const struct woq_packed_layout woq_layout_round_v2 = { AUTO_ROUND };
+const struct woq_packed_layout woq_layout_round_g_idx = { AUTO_ROUND, .g_idx = WOQ_G_IDX_ALWAYS };
+
+/* Neural Compressor: GPTQ's tensors, but words of whole fields where that differs (3, 5, 6, 7 bits). */
+const struct woq_packed_layout woq_layout_inc = {
+    .name = "INC", .codes = { false, true }, .zeros = { true, false }, .order = WOQ_FIELDS_WHOLE,
+    .always_zeros = true, .minus_one = true, .null_bias = true,
+    .suffix = { "qweight", "scales", "qzeros", "g_idx", NULL, "scale_bf16_to_fp8" },
+    .g_idx = WOQ_G_IDX_PERMUTED, .widths = WIDTHS_2_TO_8, .multiple_in = 1, .multiple_out = 1
+};
+
+const struct woq_packed_layout woq_layout_awq = {
+    .name = "AWQ", .suffix = { "qweight", "scales", "qzeros" }, .codes = { true, false },
+    .zeros = { true, false }, .order = WOQ_FIELDS_AWQ, .always_zeros = true, .widths = WIDTH(4),
+    .multiple_in = 1, .multiple_out = 8, .whole_groups = true
+};
+
+#define CT_ACTIVATIONS "input_scale input_zero_point output_scale output_zero_point"
+
+/* Releases before 2026 filled words with whole fields. */
+const struct woq_packed_layout woq_layout_ct_packed = {
+    .name = "CT", .suffix = { "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx",
+                              "weight_shape" },
+    .activations = CT_ACTIVATIONS, .codes = { false, false }, .zeros = { true, true },
+    .order = WOQ_FIELDS_DENSE, .or_whole = true, .scales_by_row = true, .widths = WIDTHS_1_TO_8, .multiple_in = 1, .multiple_out = 1,
+    .whole_groups = true
+};
+const struct woq_packed_layout woq_layout_ct_bytes = {
+    .name = "CT", .suffix = { "weight", "weight_scale", "weight_zero_point", "weight_g_idx" },
+    .activations = CT_ACTIVATIONS, .codes = { false, false }, .zeros = { false, false },
+    .order = WOQ_FIELDS_WHOLE, .bytes = true, .scales_by_row = true, .widths = WIDTHS_1_TO_8, .multiple_in = 1, .multiple_out = 1,
+    .whole_groups = true
+};
+/* clang-format on */
 
 const char *woq_packed_widths(const struct woq_packed_layout *l, char buf[32])
 {
@@ -38,14 +71,14 @@ const char *woq_packed_widths(const struct woq_packed_layout *l, char buf[32])
     return buf;
 }
 
-struct woq_packed_matrix woq_packed_matrix(struct woq_packed_place place,
-                                           enum woq_field_order order, int bits, size_t n_out,
-                                           size_t n_other)
+static struct woq_packed_matrix matrix(const struct woq_packed_layout *l,
+                                       struct woq_packed_place place, enum woq_field_order order,
+                                       int bits, size_t n_out, size_t n_other)
 {
     const bool out = place.along_out;
     struct woq_packed_matrix p = { .m = { .order = order,
-                                          .bits = bits,
-                                          .word_bits = 32,
+                                          .bits = l->bytes ? 8 : bits,
+                                          .word_bits = l->bytes ? 8 : 32,
                                           .n_lines = out ? n_other : n_out,
                                           .n_fields = out ? n_out : n_other,
                                           .words_first = place.words_first } };
@@ -58,17 +91,45 @@ struct woq_packed_matrix woq_packed_matrix(struct woq_packed_place place,
     return p;
 }
 
+struct woq_packed_matrix woq_packed_codes(const struct woq_packed_layout *l,
+                                          enum woq_field_order order, int bits, size_t n_out,
+                                          size_t n_in)
+{
+    return matrix(l, l->codes, order, bits, n_out, n_in);
+}
+
+struct woq_packed_matrix woq_packed_zeros(const struct woq_packed_layout *l,
+                                          enum woq_field_order order, int bits, size_t n_out,
+                                          size_t n_groups)
+{
+    return matrix(l, l->zeros, order, bits, n_out, n_groups);
+}
+
+enum woq_dtype woq_packed_word(const struct woq_packed_layout *l)
+{
+    return l->bytes ? WOQ_I8 : WOQ_I32;
+}
+
 uint64_t woq_packed_bytes(const struct woq_packed_layout *l, int bits, size_t n_out, size_t n_in,
                           size_t n_groups, size_t scale_bytes)
 {
-    const struct woq_packed_matrix codes = woq_packed_matrix(l->codes, l->order, bits, n_out, n_in);
-    const struct woq_packed_matrix zeros =
-        woq_packed_matrix(l->zeros, l->order, bits, n_out, n_groups);
+    const struct woq_packed_matrix codes = woq_packed_codes(l, l->order, bits, n_out, n_in);
+    const struct woq_packed_matrix zeros = woq_packed_zeros(l, l->order, bits, n_out, n_groups);
     uint64_t bytes = woq_bitmat_bytes(&codes.m) + n_out * n_groups * scale_bytes;
 
     if (l->always_zeros)
         bytes += woq_bitmat_bytes(&zeros.m);
-    if (l->suffix[WOQ_PART_G_IDX])
+    if (l->g_idx == WOQ_G_IDX_ALWAYS)
         bytes += 4 * n_in;
     return bytes;
+}
+
+bool woq_word_in(const char *words, const char *word)
+{
+    const size_t n = strlen(word);
+
+    for (const char *at = words; n && (at = strstr(at, word)); at += n)
+        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || !at[n]))
+            return true;
+    return false;
 }

@@ -16,7 +16,8 @@ enum woq_packed_part {
     WOQ_PART_SCALES,
     WOQ_PART_ZEROS,
     WOQ_PART_G_IDX,
-    WOQ_PART_SHAPE, /* I64 [2] = out, in */
+    WOQ_PART_SHAPE,  /* I64 [2] = out, in */
+    WOQ_PART_FACTOR, /* one number that multiplies all scales, unless it is 0 or less */
     WOQ_N_PARTS
 };
 
@@ -25,21 +26,29 @@ struct woq_packed_place {
     bool words_first; /* that dimension comes first in the file */
 };
 
+enum woq_packed_g_idx { WOQ_G_IDX_NEVER, WOQ_G_IDX_ALWAYS, WOQ_G_IDX_PERMUTED };
+
 struct woq_packed_layout {
     const char *name;                /* in messages: "GPTQ" */
     const char *suffix[WOQ_N_PARTS]; /* NULL: has no such tensor */
+    const char *activations; /* suffixes of tensors that are no weights, apart by spaces; NULL */
     struct woq_packed_place codes, zeros;
     enum woq_field_order order;
     bool or_whole;      /* some writers fill words with whole fields instead: shapes tell */
+    bool bytes;         /* codes and zero points are I8, signed, whatever their width */
     bool minus_one;     /* a zero point z is stored as (z - 1) mod 2^bits */
     bool scales_by_row; /* [out][groups], else [groups][out] */
     bool always_zeros;  /* symmetric ones too */
-    unsigned widths;    /* bit b is set: b bits have a form */
+    bool null_bias;     /* a bias of zeros beside it stands for none */
+    enum woq_packed_g_idx g_idx;        /* when it is written */
+    unsigned widths;                    /* bit b is set: b bits have a form */
     unsigned multiple_in, multiple_out; /* sizes that can be written */
     bool whole_groups;                  /* in is a multiple of the group size */
 };
 
-extern const struct woq_packed_layout woq_layout_gptq_v1, woq_layout_gptq_v2, woq_layout_awq;
+extern const struct woq_packed_layout woq_layout_gptq_v1, woq_layout_gptq_v2, woq_layout_awq,
+    woq_layout_round_v1, woq_layout_round_v2, woq_layout_round_g_idx, woq_layout_ct_packed,
+    woq_layout_ct_bytes, woq_layout_inc;
 
 static inline bool woq_packed_width_ok(const struct woq_packed_layout *l, int bits)
 {
@@ -56,14 +65,21 @@ struct woq_packed_matrix {
     size_t line_step, field_step;
     uint64_t shape[2];
 };
-/* Of n_out x n_other values, the others being inputs or groups. */
-struct woq_packed_matrix woq_packed_matrix(struct woq_packed_place place,
-                                           enum woq_field_order order, int bits, size_t n_out,
-                                           size_t n_other);
+struct woq_packed_matrix woq_packed_codes(const struct woq_packed_layout *l,
+                                          enum woq_field_order order, int bits, size_t n_out,
+                                          size_t n_in);
+struct woq_packed_matrix woq_packed_zeros(const struct woq_packed_layout *l,
+                                          enum woq_field_order order, int bits, size_t n_out,
+                                          size_t n_groups);
+/* Type of their words. */
+enum woq_dtype woq_packed_word(const struct woq_packed_layout *l);
 
 /* Bytes of the tensors of a linear, scales of `scale_bytes` each. */
 uint64_t woq_packed_bytes(const struct woq_packed_layout *l, int bits, size_t n_out, size_t n_in,
                           size_t n_groups, size_t scale_bytes);
+
+/* Is `word` one of those, which are apart by spaces? */
+bool woq_word_in(const char *words, const char *word);
 
 /* What a configuration says about all linears; single ones differ in what shapes tell. */
 struct woq_packed_config {
@@ -94,7 +110,9 @@ struct woq_packed_linear {
     int bits;
     size_t n_in, n_out, n_groups;
     int64_t group_size;
-    bool permuted; /* g_idx is not c / group_size */
+    bool one_scale; /* of the whole tensor */
+    float factor;   /* of all scales; 0 = none */
+    bool permuted;  /* g_idx is not c / group_size */
 };
 /* `l` has its layout and its parts, NULL where the file has none. Finds out the rest. */
 int woq_packed_measure(struct woq_packed_linear *l, const struct woq_packed_config *c,

@@ -122,7 +122,7 @@ static struct woq_json *in_block(const struct woq_packed_writer *w)
     return outer;
 }
 
-static struct woq_json *finished(struct woq_json *c, struct woq_error *err)
+struct woq_json *woq_packed_finished(struct woq_json *c, struct woq_error *err)
 {
     if (!c)
         woq_fail_nomem(err, 1 << 10);
@@ -156,7 +156,7 @@ static struct woq_json *gptq_config(const struct woq_packed_writer *w, struct wo
     modules = in_block(w);
     if (modules)
         woq_json_set(c, "modules_in_block_to_quantize", modules);
-    return finished(c, err);
+    return woq_packed_finished(c, err);
 }
 
 static void choose_gptq(struct woq_packed_writer *w)
@@ -165,6 +165,29 @@ static void choose_gptq(struct woq_packed_writer *w)
         w->layout = &woq_layout_gptq_v2;
     if (!strcmp(w->form, "auto"))
         w->plain = &woq_layout_gptq_v2;
+}
+
+/* --- Neural Compressor's Hugging Face form (4.e): GPTQ's configuration, one scheme for all. A
+ * damp_percent of 0, which it writes for methods without one, is refused by transformers. --- */
+
+static struct woq_json *inc_config(const struct woq_packed_writer *w, struct woq_error *err)
+{
+    const struct woq_packed_module *base = woq_packed_base(w, err);
+    struct woq_json *c;
+
+    if (!base)
+        return NULL;
+    c = woq_json_object();
+    woq_json_set_num(c, "bits", base->bits);
+    woq_json_set_num(c, "group_size", (double)base->group_size);
+    woq_json_set_num(c, "damp_percent", 0.01);
+    woq_json_set_bool(c, "desc_act", w->desc_act);
+    woq_json_set_bool(c, "sym", base->sym);
+    woq_json_set_bool(c, "true_sequential", true);
+    woq_json_set(c, "model_name_or_path", woq_json_of_null());
+    woq_json_set_str(c, "model_file_base_name", "model");
+    woq_json_set_str(c, "quant_method", "gptq");
+    return woq_packed_finished(c, err);
 }
 
 /* --- AWQ (4.b): one scheme, and the linears that stay float by name --- */
@@ -195,7 +218,98 @@ static struct woq_json *awq_config(const struct woq_packed_writer *w, struct woq
         kept = woq_json_of_null();
     }
     woq_json_set(c, "modules_to_not_convert", kept);
-    return finished(c, err);
+    return woq_packed_finished(c, err);
+}
+
+/* --- AutoRound (4.c): extra_config holds every difference --- */
+
+static void choose_round(struct woq_packed_writer *w)
+{
+    if (!strcmp(w->form, "auto_round"))
+        w->layout = &woq_layout_round_v2;
+    if (!strcmp(w->form, "auto_round:gptqmodel"))
+        w->layout = &woq_layout_round_g_idx;
+    if (!strcmp(w->form, "auto_round:auto_awq"))
+        w->layout = &woq_layout_awq;
+    if (!strcmp(w->form, "auto"))
+        w->plain = &woq_layout_round_v2;
+}
+
+static const char *packing_format(const struct woq_packed_writer *w)
+{
+    if (strcmp(w->form, "auto") != 0)
+        return w->form;
+    return w->layout->minus_one ? "auto_round:auto_gptq" : "auto_round";
+}
+
+/* What of a scheme differs from the base; all of it where that does not reach (the head). */
+static struct woq_json *differences(const struct woq_packed_module *m,
+                                    const struct woq_packed_module *base)
+{
+    const bool all = m->block < 0;
+    struct woq_json *d = woq_json_object();
+
+    if (!m->bits) {
+        woq_json_set_num(d, "bits", 16);
+        woq_json_set_str(d, "data_type", "float");
+        return d;
+    }
+    if (all || m->bits != base->bits)
+        woq_json_set_num(d, "bits", m->bits);
+    if (all || m->group_size != base->group_size)
+        woq_json_set_num(d, "group_size", (double)m->group_size);
+    if (all || m->sym != base->sym)
+        woq_json_set_bool(d, "sym", m->sym);
+    if (all)
+        woq_json_set_str(d, "data_type", "int");
+    return d;
+}
+
+/* "model.layers": where the blocks are. */
+static char *blocks_of(const struct woq_packed_writer *w)
+{
+    for (size_t i = 0; i < w->n_modules; i++) {
+        const char *rest = suffix_of(&w->modules[i]);
+        if (!rest)
+            continue;
+        size_t n = (size_t)(rest - w->modules[i].name) - 1; /* without ".": "model.layers.0" */
+        while (n && w->modules[i].name[n - 1] != '.')
+            n--;
+        return n ? strndup(w->modules[i].name, n - 1) : NULL;
+    }
+    return NULL;
+}
+
+static struct woq_json *round_config(const struct woq_packed_writer *w, struct woq_error *err)
+{
+    const struct woq_packed_module *base = woq_packed_base(w, err);
+    struct woq_json *c, *extra;
+    char *blocks;
+
+    if (!base)
+        return NULL;
+    c = woq_json_object();
+    extra = woq_json_object();
+    blocks = blocks_of(w);
+    woq_json_set_num(c, "bits", base->bits);
+    woq_json_set_num(c, "group_size", (double)base->group_size);
+    woq_json_set_bool(c, "sym", base->sym);
+    woq_json_set_str(c, "data_type", "int");
+    woq_json_set_str(c, "quant_method", "auto-round");
+    woq_json_set_str(c, "packing_format", packing_format(w));
+    if (blocks)
+        woq_json_set_str(c, "block_name_to_quantize", blocks);
+    free(blocks);
+    for (size_t i = 0; i < w->n_modules; i++) {
+        const struct woq_packed_module *m = &w->modules[i];
+        if (m->bits ? m->block < 0 || !woq_packed_same_scheme(m, base) : m->block >= 0)
+            woq_json_set(extra, m->name, differences(m, base));
+    }
+    if (woq_json_len(extra))
+        woq_json_set(c, "extra_config", extra);
+    else
+        woq_json_free(extra);
+    return woq_packed_finished(c, err);
 }
 
 /* --- the table --- */
@@ -218,6 +332,28 @@ static const struct woq_packed_format formats[] = {
       .one_group_size = true,
       .no_head = true,
       .config = awq_config },
+    { .name = "inc",
+      .forms = "auto huggingface",
+      .side_file = "quantize_config.json",
+      .layout = &woq_layout_inc,
+      .no_head = true,
+      .one_scheme = true,
+      .null_zeros = true,
+      .config = inc_config },
+    { .name = "autoround",
+      .forms = "auto auto_round auto_round:auto_gptq auto_round:gptqmodel auto_round:auto_awq",
+      .side_file = "quantization_config.json",
+      .layout = &woq_layout_round_v1,
+      .minus_one_name = "auto_round:auto_gptq",
+      .plain_hint = "use --checkpoint-format auto_round or auto",
+      .choose = choose_round,
+      .config = round_config },
+    { .name = "compressed-tensors",
+      .forms = "auto pack-quantized int-quantized",
+      .layout = &woq_layout_ct_packed,
+      .model_scales = true,
+      .choose = woq_ct_choose,
+      .config = woq_ct_config },
 };
 
 const struct woq_packed_format *woq_packed_format(const char *name)

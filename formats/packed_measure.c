@@ -33,31 +33,62 @@ static int want_part(const struct woq_packed_linear *l, enum woq_packed_part par
     if (t->n_dims != n_dims)
         return woq_fail(err, WOQ_EDATA, NULL, "'%s' has %u dimensions, want %u", t->name, t->n_dims,
                         n_dims);
-    if (!t->shape[0] || !t->shape[n_dims - 1])
+    if (n_dims && (!t->shape[0] || !t->shape[n_dims - 1]))
         return woq_fail(err, WOQ_EDATA, NULL, "'%s' has shape [%llu,%llu], want none of 0", t->name,
                         (unsigned long long)t->shape[0],
                         (unsigned long long)(n_dims > 1 ? t->shape[1] : 1));
     return WOQ_OK;
 }
 
-/* Outputs and groups, which the scales tell. */
+/* Outputs and groups, which the scales tell; one scale of the whole tensor is a group of each row.
+ */
 static int read_scales(struct woq_packed_linear *l, struct woq_error *err)
 {
-    const int rc = want_part(l, WOQ_PART_SCALES, WOQ_NO_DTYPE, 2, err);
+    const struct woq_st_tensor *t = l->part[WOQ_PART_SCALES];
+    const struct woq_packed_layout *layout = l->layout;
+    int rc;
 
+    l->one_scale = layout->scales_by_row && t && t->n_dims < 2;
+    rc = want_part(l, WOQ_PART_SCALES, WOQ_NO_DTYPE, l->one_scale ? t->n_dims : 2, err);
     if (rc)
         return rc;
-    const uint64_t *shape = l->part[WOQ_PART_SCALES]->shape;
-    l->n_out = (size_t)shape[!l->layout->scales_by_row];
-    l->n_groups = (size_t)shape[l->layout->scales_by_row];
+    l->n_out = (size_t)l->part[WOQ_PART_CODES]->shape[0];
+    l->n_groups = 1;
+    if (l->one_scale && t->n_dims && t->shape[0] != 1)
+        return fail_shape(t, (const uint64_t[]){ l->n_out, 1 }, err);
+    if (!l->one_scale) {
+        l->n_out = (size_t)t->shape[!layout->scales_by_row];
+        l->n_groups = (size_t)t->shape[layout->scales_by_row];
+    }
+    return WOQ_OK;
+}
+
+/* The shape that a layout may state beside its codes. */
+static int read_shape(struct woq_packed_linear *l, struct woq_error *err)
+{
+    const struct woq_st_tensor *t = l->part[WOQ_PART_SHAPE];
+    int64_t shape[2];
+    int rc;
+
+    if (!l->layout->suffix[WOQ_PART_SHAPE])
+        return WOQ_OK;
+    rc = want_part(l, WOQ_PART_SHAPE, WOQ_I64, 1, err);
+    if (rc)
+        return rc;
+    if (t->shape[0] != 2)
+        return fail_shape(t, (const uint64_t[]){ 2, 1 }, err);
+    memcpy(shape, t->data, sizeof shape);
+    if (shape[0] < 0 || (uint64_t)shape[0] != l->n_out || shape[1] < 1 || shape[1] > UINT32_MAX)
+        return woq_fail(err, WOQ_EDATA, NULL, "'%s' says %lld x %lld, but its scales have %zu rows",
+                        t->name, (long long)shape[0], (long long)shape[1], l->n_out);
+    l->n_in = (size_t)shape[1];
     return WOQ_OK;
 }
 
 static bool codes_fit(const struct woq_packed_linear *l, size_t n_in)
 {
-    return n_in &&
-           has_shape(l->part[WOQ_PART_CODES],
-                     woq_packed_matrix(l->layout->codes, l->order, l->bits, l->n_out, n_in).shape);
+    return n_in && has_shape(l->part[WOQ_PART_CODES],
+                             woq_packed_codes(l->layout, l->order, l->bits, l->n_out, n_in).shape);
 }
 
 /* Inputs that the codes leave possible: where words may be filled in part, as g_idx has them or as
@@ -67,9 +98,12 @@ static bool find_inputs(struct woq_packed_linear *l, const struct woq_packed_con
     const struct woq_packed_place place = l->layout->codes;
     const struct woq_st_tensor *codes = l->part[WOQ_PART_CODES], *g_idx = l->part[WOQ_PART_G_IDX];
     const uint64_t n = codes->shape[place.along_out == place.words_first], bits = (uint64_t)l->bits;
-    const bool whole = l->order == WOQ_FIELDS_WHOLE;
+    const bool whole = l->order == WOQ_FIELDS_WHOLE && !l->layout->bytes;
+
+    if (l->layout->suffix[WOQ_PART_SHAPE])
+        return codes_fit(l, l->n_in);
     const uint64_t tries[] = {
-        place.along_out ? n : 0, /* not packed: as many as there are */
+        place.along_out || l->layout->bytes ? n : 0, /* not packed: as many as there are */
         whole && g_idx && g_idx->n_dims == 1 ? g_idx->shape[0] : 0,
         whole && c->group_size > 0 ? l->n_groups * (uint64_t)c->group_size : 0,
         whole ? n * (32 / bits) : n * 32 / bits,
@@ -88,10 +122,9 @@ static bool fits(struct woq_packed_linear *l, const struct woq_packed_config *c)
 {
     const struct woq_st_tensor *zeros = l->part[WOQ_PART_ZEROS];
 
-    if (zeros &&
-        !has_shape(
-            zeros,
-            woq_packed_matrix(l->layout->zeros, l->order, l->bits, l->n_out, l->n_groups).shape))
+    if (zeros && !l->one_scale &&
+        !has_shape(zeros,
+                   woq_packed_zeros(l->layout, l->order, l->bits, l->n_out, l->n_groups).shape))
         return false;
     return find_inputs(l, c);
 }
@@ -182,21 +215,47 @@ static int find_groups(struct woq_packed_linear *l, const struct woq_packed_conf
     return check_g_idx(l, err);
 }
 
+static int read_factor(struct woq_packed_linear *l, struct woq_error *err)
+{
+    const struct woq_st_tensor *t = l->part[WOQ_PART_FACTOR];
+    uint64_t aligned = 0;
+    int rc;
+
+    if (!t)
+        return WOQ_OK;
+    rc = want_part(l, WOQ_PART_FACTOR, WOQ_NO_DTYPE, 1, err);
+    if (rc)
+        return rc;
+    if (t->shape[0] != 1)
+        return fail_shape(t, (const uint64_t[]){ 1, 1 }, err);
+    memcpy(&aligned, t->data, woq_dtype_bytes(t->dtype));
+    woq_to_f32(&l->factor, &aligned, t->dtype, 1);
+    return l->factor - l->factor == 0
+               ? WOQ_OK
+               : woq_fail(err, WOQ_EDATA, NULL, "'%s' is not finite", t->name);
+}
+
 int woq_packed_measure(struct woq_packed_linear *l, const struct woq_packed_config *c,
                        struct woq_error *err)
 {
     const struct woq_st_tensor *g_idx = l->part[WOQ_PART_G_IDX];
-    int rc = want_part(l, WOQ_PART_CODES, WOQ_I32, 2, err);
+    const enum woq_dtype word = woq_packed_word(l->layout);
+    int rc = want_part(l, WOQ_PART_CODES, word, 2, err);
 
     if (rc == WOQ_OK)
         rc = read_scales(l, err);
+    if (rc == WOQ_OK)
+        rc = read_shape(l, err);
+    if (rc == WOQ_OK)
+        rc = read_factor(l, err);
     if (rc == WOQ_OK && (l->layout->always_zeros || l->part[WOQ_PART_ZEROS]))
-        rc = want_part(l, WOQ_PART_ZEROS, WOQ_I32, 2, err);
+        rc = want_part(l, WOQ_PART_ZEROS, word, l->one_scale ? l->part[WOQ_PART_SCALES]->n_dims : 2,
+                       err);
     if (rc == WOQ_OK && g_idx)
         rc = want_part(l, WOQ_PART_G_IDX, WOQ_I32, 1, err);
     if (rc)
         return rc;
-    if (!find_width(l, c, c->bits))
+    if (!find_width(l, c, l->layout->bytes && !c->bits ? 8 : c->bits))
         return fail_width(l, c, err);
     if (!l->n_groups || l->n_groups > l->n_in)
         return woq_fail(err, WOQ_EDATA, NULL, "'%s' has %zu groups of %zu inputs",

@@ -11,7 +11,8 @@ static int read_sizes(struct woq_packed_config *c, const struct woq_json *q, con
 {
     c->bits = (int)woq_json_get_int(q, bits, 0);
     c->group_size = woq_json_get_int(q, group_size, 0);
-    if (c->group_size < -1 || (c->group_size == 0 && woq_json_get(q, group_size)))
+    if (c->group_size < -1 ||
+        (c->group_size == 0 && woq_json_type(woq_json_get(q, group_size)) != WOQ_JNULL))
         return woq_fail(err, WOQ_EDATA, NULL, "config.json: %s %lld: want -1 or more than 0",
                         group_size, (long long)c->group_size);
     return WOQ_OK;
@@ -33,6 +34,8 @@ static int read_gptq(struct woq_packed_config *c, const struct woq_json *q, stru
         return woq_fail(err, WOQ_EUNSUPPORTED, "write it again as gptq or gptq_v2",
                         "config.json: checkpoint_format '%s' is not read, want gptq or gptq_v2",
                         format);
+    /* Neural Compressor says gptq too: its own tensor beside the codes tells. */
+    use(c, &woq_layout_inc);
     use(c, format && !strcmp(format, "gptq_v2") ? &woq_layout_gptq_v2 : &woq_layout_gptq_v1);
     c->sym = woq_json_get_bool(q, "sym", true);
     const int rc = read_sizes(c, q, "bits", "group_size", err);
@@ -55,9 +58,93 @@ static int read_awq(struct woq_packed_config *c, const struct woq_json *q, struc
     return read_sizes(c, q, old ? "w_bit" : "bits", old ? "q_group_size" : "group_size", err);
 }
 
+/* formats.md 4.c; releases before 0.5 say `backend`. Suffixes name kernels: parts of it decide. */
+static int read_auto_round(struct woq_packed_config *c, const struct woq_json *q,
+                           struct woq_error *err)
+{
+    const char *packing = woq_json_get_str(q, "packing_format");
+    const char *type = woq_json_get_str(q, "data_type");
+
+    if (!packing)
+        packing = woq_json_get_str(q, "backend");
+    if (!packing)
+        packing = "auto_round:auto_gptq";
+    if (strstr(packing, "fp8") || strstr(packing, "llm_compressor") ||
+        (type && strncmp(type, "int", 3) != 0))
+        return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
+                        "config.json: packing_format '%s' with data_type '%s' is not read, want "
+                        "auto_round, auto_round:auto_gptq, auto_round:gptqmodel or "
+                        "auto_round:auto_awq of integers",
+                        packing, type ? type : "int");
+    use(c, strstr(packing, "awq")         ? &woq_layout_awq
+           : strstr(packing, "gptqmodel") ? &woq_layout_round_g_idx
+           : strstr(packing, "gptq")      ? &woq_layout_round_v1
+                                          : &woq_layout_round_v2);
+    c->sym = woq_json_get_bool(q, "sym", true);
+    const int rc = read_sizes(c, q, "bits", "group_size", err);
+    if (woq_json_len(woq_json_get(q, "extra_config")))
+        c->bits = 0;
+    return rc;
+}
+
+/* One group of linears (formats.md 4.d); what groups say differently is left to the shapes. */
+static int read_ct_group(struct woq_packed_config *c, const struct woq_json *group, bool first,
+                         struct woq_error *err)
+{
+    const struct woq_json *w = woq_json_get(group, "weights");
+    const char *type = woq_json_get_str(w, "type"), *strategy = woq_json_get_str(w, "strategy");
+    struct woq_packed_config one = { .method = c->method };
+    int rc;
+
+    if (!w)
+        return WOQ_OK;
+    if (type && strcmp(type, "int") != 0)
+        return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
+                        "config.json: '%s' has weights of type '%s', which is not read, want int",
+                        woq_json_key(group), type);
+    if (strategy && !strcmp(strategy, "block"))
+        return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
+                        "config.json: '%s' has the strategy block, want group, channel or tensor",
+                        woq_json_key(group));
+    rc = read_sizes(&one, w, "num_bits", "group_size", err);
+    if (!one.bits)
+        one.bits = 8; /* its default */
+    c->bits = first || c->bits == one.bits ? one.bits : 0;
+    c->group_size = first || c->group_size == one.group_size ? one.group_size : 0;
+    return rc;
+}
+
+static int read_compressed_tensors(struct woq_packed_config *c, const struct woq_json *q,
+                                   struct woq_error *err)
+{
+    static const char read[] = "pack-quantized int-quantized naive-quantized mixed-precision dense";
+    const struct woq_json *groups = woq_json_get(q, "config_groups");
+    const char *format = woq_json_get_str(q, "format");
+    size_t n = 0;
+    int rc = WOQ_OK;
+
+    if (woq_json_type(groups) != WOQ_JOBJECT || !woq_json_len(groups))
+        return woq_fail(err, WOQ_EDATA, NULL,
+                        "config.json: the quantization_config has no config_groups");
+    if (format && !woq_word_in(read, format))
+        return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
+                        "config.json: compressed-tensors' format '%s' is not read, want one of %s",
+                        format, read);
+    use(c, &woq_layout_ct_packed);
+    use(c, &woq_layout_ct_bytes);
+    woq_json_each(group, groups)
+    {
+        if (rc == WOQ_OK)
+            rc = read_ct_group(c, group, n++ == 0, err);
+    }
+    return rc;
+}
+
 static const struct woq_packed_method methods[] = {
     { "gptq", "gptq", read_gptq },
     { "awq", "awq", read_awq },
+    { "auto-round", "autoround", read_auto_round },
+    { "compressed-tensors", "compressed-tensors", read_compressed_tensors },
 };
 #define N_METHODS (sizeof methods / sizeof *methods)
 

@@ -68,6 +68,8 @@ static int add_linear(struct woq_source *s, const struct woq_packed_layout *layo
     snprintf(item->stored, sizeof item->stored, "%s%d", layout->name, l.bits);
     item->file_bytes = bytes;
     p->linears[s->n_items - 1] = l;
+    if (layout == &woq_layout_inc)
+        s->format = "inc"; /* its configuration cannot be told from GPTQ's */
     return WOQ_OK;
 }
 
@@ -81,6 +83,45 @@ static int add_float(struct woq_source *s, const struct woq_st_tensor *t, struct
     return WOQ_OK;
 }
 
+/* Is `t` the codes of a linear in this layout? Several layouts may share the name: then the type
+ * of the words tells, and among names that floats have too, scales beside it. */
+static bool is_codes(const struct woq_source *s, const struct woq_packed_layout *l,
+                     const struct woq_st_tensor *t, size_t module)
+{
+    if (!module)
+        return false;
+    if (l->suffix[WOQ_PART_FACTOR])
+        return part_of(s, t->name, module, l->suffix[WOQ_PART_FACTOR]) != NULL;
+    return !l->bytes || (t->dtype == woq_packed_word(l) &&
+                         part_of(s, t->name, module, l->suffix[WOQ_PART_SCALES]));
+}
+
+/* A bias of nothing but zeros. */
+static bool is_null(const struct woq_st_tensor *t)
+{
+    size_t n = t->bytes;
+
+    while (n && t->data[n - 1] == 0)
+        n--;
+    return n == 0;
+}
+
+/* Does `t` belong to a packed linear, as another of its tensors or as one of its activations? */
+static bool is_other_part(const struct woq_source *s, const struct woq_packed_layout *l,
+                          const struct woq_st_tensor *t)
+{
+    const char *codes = l->suffix[WOQ_PART_CODES], *dot = strrchr(t->name, '.');
+    bool is_part = dot && l->activations && woq_word_in(l->activations, dot + 1);
+
+    if (dot && l->null_bias && !strcmp(dot, ".bias"))
+        return is_null(t) &&
+               part_of(s, t->name, (size_t)(dot - t->name), l->suffix[WOQ_PART_FACTOR]);
+
+    for (size_t i = 1; i < WOQ_N_PARTS && dot; i++)
+        is_part = is_part || (l->suffix[i] && !strcmp(l->suffix[i], dot + 1));
+    return is_part && part_of(s, t->name, (size_t)(dot - t->name), codes);
+}
+
 /* Codes make a linear, its other tensors come with them, the rest is floats. */
 static int add(struct woq_source *s, const struct woq_st_tensor *t, struct woq_error *err)
 {
@@ -90,13 +131,10 @@ static int add(struct woq_source *s, const struct woq_st_tensor *t, struct woq_e
         const struct woq_packed_layout *l = p->config.layouts[i];
         const size_t module = module_bytes(t->name, l->suffix[WOQ_PART_CODES]);
 
-        if (module)
+        if (is_codes(s, l, t, module))
             return add_linear(s, l, t, module, err);
-        for (size_t part = 1; part < WOQ_N_PARTS; part++) {
-            const size_t other = module_bytes(t->name, l->suffix[part]);
-            if (other && part_of(s, t->name, other, l->suffix[WOQ_PART_CODES]))
-                return WOQ_OK;
-        }
+        if (is_other_part(s, l, t))
+            return WOQ_OK;
     }
     return add_float(s, t, err);
 }
@@ -112,11 +150,32 @@ static const void *words(struct state *p, const struct woq_st_tensor *t, struct 
     return copy ? memcpy(copy, t->data, t->bytes) : NULL;
 }
 
+/* Signed bytes as unsigned codes: false if one is not of `bits` bits. */
+static bool from_bytes(uint8_t *x, size_t n, int bits)
+{
+    const int middle = 1 << (bits - 1);
+    bool ok = true;
+
+    for (size_t i = 0; i < n; i++) {
+        const int v = (int)(x[i] ^ 0x80) - 128 + middle;
+        ok = ok && v >= 0 && v < 2 * middle;
+        x[i] = (uint8_t)v;
+    }
+    return ok;
+}
+
+static int fail_range(const struct woq_packed_linear *l, enum woq_packed_part part,
+                      struct woq_error *err)
+{
+    return woq_fail(err, WOQ_EDATA, "is num_bits right in config.json?",
+                    "'%s' has a value beyond %d bits", l->part[part]->name, l->bits);
+}
+
 static int load_codes(struct state *p, struct woq_frame *f, const struct woq_packed_linear *l,
                       struct woq_error *err)
 {
     const struct woq_packed_matrix m =
-        woq_packed_matrix(l->layout->codes, l->order, l->bits, l->n_out, l->n_in);
+        woq_packed_codes(l->layout, l->order, l->bits, l->n_out, l->n_in);
     const uint64_t shape[2] = { l->n_out, l->n_in };
     const void *q = words(p, l->part[WOQ_PART_CODES], err);
     void *codes;
@@ -125,9 +184,12 @@ static int load_codes(struct state *p, struct woq_frame *f, const struct woq_pac
     if (!q)
         return WOQ_ENOMEM;
     rc = woq_frame_alloc(f, "codes", WOQ_U8, 2, shape, &codes, err);
-    if (rc == WOQ_OK)
-        woq_bitmat_unpack(codes, m.line_step, m.field_step, &m.m, q);
-    return rc;
+    if (rc)
+        return rc;
+    woq_bitmat_unpack(codes, m.line_step, m.field_step, &m.m, q);
+    if (l->layout->bytes && !from_bytes(codes, l->n_out * l->n_in, l->bits))
+        return fail_range(l, WOQ_PART_CODES, err);
+    return WOQ_OK;
 }
 
 /* In their dtype -> [out][groups] in f32. */
@@ -138,23 +200,44 @@ static int load_scales(struct state *p, struct woq_frame *f, const struct woq_pa
     const uint64_t shape[2] = { l->n_out, l->n_groups };
     const size_t n = l->n_out * l->n_groups;
     const void *q = words(p, t, err);
-    float *from = woq_buf_need(&p->fields, n * sizeof *from, err);
-    void *scale;
+    float *from = woq_buf_need(&p->fields, n * sizeof *from, err), *scale;
+    void *to;
     int rc;
 
     if (!q || !from)
         return WOQ_ENOMEM;
-    rc = woq_frame_alloc(f, "scale", WOQ_F32, 2, shape, &scale, err);
+    rc = woq_frame_alloc(f, "scale", WOQ_F32, 2, shape, &to, err);
     if (rc)
         return rc;
-    if (l->layout->scales_by_row) {
-        woq_to_f32(scale, q, t->dtype, n);
-        return WOQ_OK;
-    }
-    woq_to_f32(from, q, t->dtype, n);
-    for (size_t g = 0; g < l->n_groups; g++)
-        for (size_t o = 0; o < l->n_out; o++)
-            ((float *)scale)[o * l->n_groups + g] = from[g * l->n_out + o];
+    scale = to;
+    woq_to_f32(from, q, t->dtype, l->one_scale ? 1 : n);
+    for (size_t i = 0; i < n && l->factor > 0; i++)
+        from[i] *= l->factor;
+    for (size_t o = 0; o < l->n_out; o++)
+        for (size_t g = 0; g < l->n_groups; g++)
+            scale[o * l->n_groups + g] = from[l->one_scale               ? 0
+                                              : l->layout->scales_by_row ? o * l->n_groups + g
+                                                                         : g * l->n_out + o];
+    return WOQ_OK;
+}
+
+/* As fields [out][groups], each the zero point itself. */
+static int zero_fields(uint8_t *fields, const struct woq_packed_linear *l, const void *q,
+                       struct woq_error *err)
+{
+    const struct woq_packed_matrix m =
+        woq_packed_zeros(l->layout, l->order, l->bits, l->n_out, l->n_groups);
+    const size_t n = l->n_out * l->n_groups;
+    const int max = (1 << l->bits) - 1;
+
+    if (l->one_scale)
+        memset(fields, *(const uint8_t *)q, n);
+    else
+        woq_bitmat_unpack(fields, m.line_step, m.field_step, &m.m, q);
+    if (l->layout->bytes && !from_bytes(fields, n, l->bits))
+        return fail_range(l, WOQ_PART_ZEROS, err);
+    for (size_t i = 0; i < n && l->layout->minus_one; i++)
+        fields[i] = (uint8_t)((fields[i] + 1) & max);
     return WOQ_OK;
 }
 
@@ -162,11 +245,9 @@ static int load_scales(struct state *p, struct woq_frame *f, const struct woq_pa
 static int load_zeros(struct state *p, struct woq_frame *f, const struct woq_packed_linear *l,
                       bool *sym, struct woq_error *err)
 {
-    const struct woq_packed_matrix m =
-        woq_packed_matrix(l->layout->zeros, l->order, l->bits, l->n_out, l->n_groups);
     const uint64_t shape[2] = { l->n_out, l->n_groups };
     const size_t n = l->n_out * l->n_groups;
-    const int max = (1 << l->bits) - 1, middle = 1 << (l->bits - 1);
+    const int middle = 1 << (l->bits - 1);
     const void *q = words(p, l->part[WOQ_PART_ZEROS], err);
     uint8_t *fields = woq_buf_need(&p->fields, n, err);
     void *zero;
@@ -174,13 +255,11 @@ static int load_zeros(struct state *p, struct woq_frame *f, const struct woq_pac
 
     if (!q || !fields)
         return WOQ_ENOMEM;
-    woq_bitmat_unpack(fields, m.line_step, m.field_step, &m.m, q);
-    for (size_t i = 0; i < n; i++) {
-        fields[i] = (uint8_t)((fields[i] + l->layout->minus_one) & max);
+    rc = zero_fields(fields, l, q, err);
+    for (size_t i = 0; i < n && rc == WOQ_OK; i++)
         *sym = *sym && fields[i] == middle;
-    }
-    if (*sym)
-        return WOQ_OK;
+    if (rc || *sym)
+        return rc;
     rc = woq_frame_alloc(f, "zero", WOQ_F32, 2, shape, &zero, err);
     for (size_t i = 0; i < n && rc == WOQ_OK; i++)
         ((float *)zero)[i] = fields[i];

@@ -10,14 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool in_words(const char *words, const char *word)
+/* --scale-dtype, else F16: it holds more digits than bf16, and what is bf16 fits into it unless it
+ * is very small or large. Where scales must have the type of the model, that of float tensors. */
+static enum woq_dtype scale_dtype(const struct woq_packed_format *format,
+                                  const struct woq_sink_opts *opts)
 {
-    const size_t n = strlen(word);
+    const enum woq_dtype said = woq_dtype_from_name(opts->scale_dtype ? opts->scale_dtype : "");
+    const enum woq_dtype floats = woq_dtype_from_name(opts->dtype ? opts->dtype : "");
 
-    for (const char *at = words; n && (at = strstr(at, word)); at += n)
-        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || !at[n]))
-            return true;
-    return false;
+    if (said)
+        return said;
+    return format->model_scales && floats ? floats : WOQ_F16;
 }
 
 int woq_packed_writer_init(struct woq_packed_writer *w, const struct woq_packed_format *format,
@@ -27,10 +30,13 @@ int woq_packed_writer_init(struct woq_packed_writer *w, const struct woq_packed_
     w->format = format;
     w->layout = format->layout;
     w->form = opts->checkpoint_format ? opts->checkpoint_format : "auto";
-    w->scale_dtype = WOQ_F16;
-    if (!in_words(format->forms, w->form))
+    w->scale_dtype = scale_dtype(format, opts);
+    if (!woq_word_in(format->forms, w->form))
         return woq_fail(err, WOQ_EUSAGE, NULL, "--checkpoint-format %s: --format %s has %s",
                         w->form, format->name, format->forms);
+    if (w->scale_dtype == WOQ_F32 && !format->model_scales)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "--scale-dtype f32: --format %s has f16 and bf16",
+                        format->name);
     if (format->choose)
         format->choose(w);
     return WOQ_OK;
@@ -71,6 +77,10 @@ static struct woq_packed_module *new_module(struct woq_packed_writer *w, const c
 int woq_packed_keep_float(struct woq_packed_writer *w, const char *name, long block,
                           struct woq_error *err)
 {
+    if (w->format->one_scheme && block >= 0)
+        return woq_fail(err, WOQ_ETYPE, "quantize it too, or use --format gptq",
+                        "it is not quantized: %s has one scheme for all linears of the blocks",
+                        w->layout->name);
     return new_module(w, name, block, err) ? WOQ_OK : err ? err->status : WOQ_ENOMEM;
 }
 
@@ -108,16 +118,27 @@ static int check_form(const struct woq_packed_layout *l, const struct woq_qview 
         return woq_fail(err, WOQ_ETYPE, alone,
                         "%zu inputs in groups of %lld: %s wants whole groups", q->n_cols,
                         (long long)group_size, l->name);
-    if (!l->suffix[WOQ_PART_G_IDX] && !g_idx_is_trivial(q))
-        return woq_fail(err, WOQ_ETYPE, "quantize without --act-order, or with --static-groups",
-                        "its groups are permuted: %s has no g_idx", l->name);
+    if (l->g_idx == WOQ_G_IDX_NEVER && !g_idx_is_trivial(q))
+        return woq_fail(
+            err, WOQ_ETYPE,
+            "quantize without --act-order or with --static-groups, or use --format gptq",
+            "its groups are permuted: %s has no g_idx", l->name);
     return WOQ_OK;
 }
 
 /* What the configuration of the format could not tell. */
-static int check_config(const struct woq_packed_writer *w, const char *name, int64_t group_size,
-                        struct woq_error *err)
+static int check_config(const struct woq_packed_writer *w, const char *name,
+                        const struct woq_qview *q, int64_t group_size, struct woq_error *err)
 {
+    for (size_t i = 0; i < w->n_modules && w->format->one_scheme; i++) {
+        const struct woq_packed_module *m = &w->modules[i];
+        if (m->bits != q->bits || m->group_size != group_size || m->sym != !q->zero)
+            return woq_fail(
+                err, WOQ_ETYPE, "quantize all linears alike, or use --format gptq",
+                "it is quantized otherwise than '%s': %s has one scheme for all linears "
+                "of the blocks",
+                m->name, w->layout->name);
+    }
     for (size_t i = 0; i < w->n_modules && w->format->one_group_size; i++)
         if (w->modules[i].bits && w->modules[i].group_size != group_size)
             return woq_fail(err, WOQ_ETYPE, "use one --group-size, or another format",
@@ -172,7 +193,9 @@ static int zero_fields(uint8_t *fields, const struct woq_packed_layout *l,
                             "zero point %g of row %zu, group %zu: %s holds integers in 0..%d",
                             (double)z, i / q->n_groups, i % q->n_groups, l->name, max);
         *n_null += z == 0;
-        fields[i] = (uint8_t)(((int)z - l->minus_one) & max);
+        fields[i] = (uint8_t)((int)z - (l->bytes ? 1 << (q->bits - 1) : l->minus_one));
+        if (!l->bytes)
+            fields[i] &= (uint8_t)max;
     }
     return WOQ_OK;
 }
@@ -180,7 +203,7 @@ static int zero_fields(uint8_t *fields, const struct woq_packed_layout *l,
 static int pack_zeros(struct woq_packed_writer *w, const struct woq_qview *q, struct woq_error *err)
 {
     const struct woq_packed_matrix m =
-        woq_packed_matrix(w->layout->zeros, w->layout->order, q->bits, q->n_rows, q->n_groups);
+        woq_packed_zeros(w->layout, w->layout->order, q->bits, q->n_rows, q->n_groups);
     uint8_t *fields = woq_buf_need(&w->fields, q->n_rows * q->n_groups, err);
     void *to = woq_buf_need(&w->zeros, woq_bitmat_bytes(&m.m), err);
     size_t n_null;
@@ -189,7 +212,7 @@ static int pack_zeros(struct woq_packed_writer *w, const struct woq_qview *q, st
     if (!fields || !to)
         return WOQ_ENOMEM;
     rc = zero_fields(fields, w->layout, q, &n_null, err);
-    if (rc == WOQ_OK && n_null && w->layout->minus_one) {
+    if (rc == WOQ_OK && n_null && w->layout->minus_one && !w->format->null_zeros) {
         if (!w->plain)
             return woq_fail(err, WOQ_ETYPE, w->format->plain_hint,
                             "%zu zero points are 0: readers of %s do not agree on them", n_null,
@@ -205,13 +228,15 @@ static int pack_zeros(struct woq_packed_writer *w, const struct woq_qview *q, st
 static int pack_codes(struct woq_packed_writer *w, const struct woq_qview *q, struct woq_error *err)
 {
     const struct woq_packed_matrix m =
-        woq_packed_matrix(w->layout->codes, w->layout->order, q->bits, q->n_rows, q->n_cols);
+        woq_packed_codes(w->layout, w->layout->order, q->bits, q->n_rows, q->n_cols);
     void *to = woq_buf_need(&w->codes, woq_bitmat_bytes(&m.m), err);
     int32_t *g_idx = woq_buf_need(&w->g_idx, q->n_cols * sizeof *g_idx, err);
 
     if (!to || !g_idx)
         return WOQ_ENOMEM;
     woq_bitmat_pack(to, &m.m, q->codes, m.line_step, m.field_step);
+    for (size_t i = 0; i < q->n_rows * q->n_cols && w->layout->bytes; i++)
+        ((uint8_t *)to)[i] = (uint8_t)(q->codes[i] - (1 << (q->bits - 1)));
     for (size_t c = 0; c < q->n_cols; c++)
         g_idx[c] = q->g_idx ? q->g_idx[c] : (int32_t)(c / q->group_elems);
     return WOQ_OK;
@@ -243,21 +268,33 @@ static uint64_t part_bytes(const struct part *p)
     return p->shape[0] * (p->n_dims > 1 ? p->shape[1] : 1) * woq_dtype_bytes(p->dtype);
 }
 
-/* In the order of their names, all in one shard. */
+static bool has_part(const struct woq_packed_module *m, enum woq_packed_part part)
+{
+    const struct woq_packed_layout *l = m->layout;
+
+    return l->suffix[part] && (part != WOQ_PART_ZEROS || l->always_zeros || !m->sym) &&
+           (part != WOQ_PART_G_IDX || l->g_idx == WOQ_G_IDX_ALWAYS || m->permuted);
+}
+
+/* In the order of their names as GPTQ has them, all in one shard. */
 static int put_parts(struct woq_packed_writer *w, struct woq_st_writer *st,
                      struct woq_packed_module *m, const struct woq_qview *q,
                      struct woq_sink_report *r, struct woq_error *err)
 {
     const struct woq_packed_layout *l = m->layout;
-    const struct woq_packed_matrix c =
-        woq_packed_matrix(l->codes, l->order, q->bits, q->n_rows, q->n_cols);
+    const struct woq_packed_matrix c = woq_packed_codes(l, l->order, q->bits, q->n_rows, q->n_cols);
     const struct woq_packed_matrix z =
-        woq_packed_matrix(l->zeros, l->order, q->bits, q->n_rows, q->n_groups);
+        woq_packed_zeros(l, l->order, q->bits, q->n_rows, q->n_groups);
+    const enum woq_dtype word = woq_packed_word(l);
     const size_t by_row = l->scales_by_row;
+    const int64_t out_in[2] = { (int64_t)q->n_rows, (int64_t)q->n_cols };
+    const uint16_t unused = 0;
     const struct part parts[] = {
+        { WOQ_PART_FACTOR, WOQ_BF16, 1, { 1 }, &unused },
+        { WOQ_PART_SHAPE, WOQ_I64, 1, { 2 }, out_in },
         { WOQ_PART_G_IDX, WOQ_I32, 1, { q->n_cols }, w->g_idx.data },
-        { WOQ_PART_CODES, WOQ_I32, 2, { c.shape[0], c.shape[1] }, w->codes.data },
-        { WOQ_PART_ZEROS, WOQ_I32, 2, { z.shape[0], z.shape[1] }, w->zeros.data },
+        { WOQ_PART_CODES, word, 2, { c.shape[0], c.shape[1] }, w->codes.data },
+        { WOQ_PART_ZEROS, word, 2, { z.shape[0], z.shape[1] }, w->zeros.data },
         { WOQ_PART_SCALES,
           w->scale_dtype,
           2,
@@ -269,10 +306,10 @@ static int put_parts(struct woq_packed_writer *w, struct woq_st_writer *st,
     int rc;
 
     for (size_t i = 0; i < n; i++)
-        all += l->suffix[parts[i].part] ? part_bytes(&parts[i]) : 0;
+        all += has_part(m, parts[i].part) ? part_bytes(&parts[i]) : 0;
     rc = woq_st_room(st, all, err);
     for (size_t i = 0; i < n && rc == WOQ_OK; i++) {
-        if (!l->suffix[parts[i].part])
+        if (!has_part(m, parts[i].part))
             continue;
         if (parts[i].part == WOQ_PART_ZEROS)
             m->zeros_entry = st->n_entries;
@@ -287,7 +324,6 @@ static int add_module(struct woq_packed_writer *w, const struct woq_frame *f,
                       const struct woq_qview *q, int64_t group_size, struct woq_packed_module **out,
                       struct woq_error *err)
 {
-    const struct woq_json *quant = woq_json_get(f->meta, "quant");
     struct woq_packed_module *m =
         new_module(w, woq_frame_name(f), (long)woq_json_get_int(f->meta, "block", -1), err);
 
@@ -296,7 +332,7 @@ static int add_module(struct woq_packed_writer *w, const struct woq_frame *f,
     m->layout = w->layout;
     m->bits = q->bits;
     m->group_size = group_size;
-    m->sym = woq_json_get_bool(quant, "sym", q->zero == NULL);
+    m->sym = q->zero == NULL;
     m->permuted = !g_idx_is_trivial(q);
     m->n_out = q->n_rows;
     m->n_in = q->n_cols;
@@ -319,7 +355,7 @@ int woq_packed_put(struct woq_packed_writer *w, struct woq_st_writer *st, const 
     if (rc == WOQ_OK)
         rc = check_form(w->layout, &q, group_size, err);
     if (rc == WOQ_OK)
-        rc = check_config(w, woq_frame_name(f), group_size, err);
+        rc = check_config(w, woq_frame_name(f), &q, group_size, err);
     if (rc == WOQ_OK && w->plain && w->format->plain_widths >> q.bits & 1)
         w->layout = w->plain;
     if (rc == WOQ_OK)
@@ -349,7 +385,7 @@ static void settle_zeros(void *ctx, void *data, size_t bytes)
     const struct woq_packed_layout *l = s->m->layout;
     const int max = (1 << s->m->bits) - 1;
     const struct woq_packed_matrix m =
-        woq_packed_matrix(l->zeros, l->order, s->m->bits, s->m->n_out, s->m->n_groups);
+        woq_packed_zeros(l, l->order, s->m->bits, s->m->n_out, s->m->n_groups);
 
     (void)bytes;
     woq_bitmat_unpack(s->fields, m.line_step, m.field_step, &m.m, data);

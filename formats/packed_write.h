@@ -26,6 +26,9 @@ struct woq_packed_format {
     const struct woq_packed_layout *layout;  /* of a linear, unless --checkpoint-format differs */
     const char *minus_one_name, *plain_hint; /* for the message about a zero point of 0 */
     bool one_group_size, no_head;            /* what its configuration has no words for */
+    bool model_scales;                       /* scales have the type of the model's floats */
+    bool one_scheme;                         /* the same: one for all linears of the blocks */
+    bool null_zeros;       /* its readers agree on a zero point of 0 that is stored less one */
     unsigned plain_widths; /* bit b: "auto" stores zero points of b bits plain from the start */
     /* Says what this writer is to do about w->form, or refuses it. NULL: nothing to choose. */
     void (*choose)(struct woq_packed_writer *w);
@@ -66,6 +69,12 @@ void woq_packed_writer_release(struct woq_packed_writer *w); /* accepts a zeroed
 /* The scheme of most quantized linears, the first of equals; NULL if there are none. */
 const struct woq_packed_module *woq_packed_base(const struct woq_packed_writer *w,
                                                 struct woq_error *err);
+/* c, or NULL and a message where it ran out of memory. */
+struct woq_json *woq_packed_finished(struct woq_json *c, struct woq_error *err);
 bool woq_packed_same_scheme(const struct woq_packed_module *a, const struct woq_packed_module *b);
+
+/* Configurations in files of their own. */
+void woq_ct_choose(struct woq_packed_writer *w);
+struct woq_json *woq_ct_config(const struct woq_packed_writer *w, struct woq_error *err);
 
 #endif

@@ -18,7 +18,8 @@ struct woq_sink_opts {
                            "gptq" "awq" */
     const char *dtype;  /* of float tensors in a folder: "keep" "f32" "f16" "bf16"; NULL or "auto":
                          * keep for safetensors, f16 for packed ones */
-    const char *type;   /* gguf, float matrices: see gguf_types.h, as the next four */
+    const char *scale_dtype; /* of packed linears: "f16" "bf16" "f32"; NULL or "auto": the usual */
+    const char *type;        /* gguf, float matrices: see gguf_types.h, as the next four */
     const char *embed_type, *head_type;
     struct woq_list tensor_types;
     bool pure;

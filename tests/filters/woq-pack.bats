@@ -195,6 +195,81 @@ permuted() {
     cmp out/config.json out4/config.json
     cmp special_tokens_map.json out/special_tokens_map.json
 }
+@test "packed formats hold each other: the same bytes by any way back" {
+    woq-pack -q -f gptq -o first q.wts
+    for to in autoround:auto autoround:auto_round autoround:auto_round:gptqmodel \
+        autoround:auto_round:auto_awq inc:auto compressed-tensors:pack-quantized compressed-tensors:int-quantized; do
+        woq-extract first | woq-pack -q -f "${to%%:*}" --checkpoint-format "${to#*:}" -o there
+        woq-extract there | woq-pack -q -f "${to%%:*}" --checkpoint-format "${to#*:}" -o again
+        cmp there/model.safetensors again/model.safetensors
+        cmp there/config.json again/config.json
+        woq-extract again | woq-pack -q -f gptq -o back
+        cmp first/model.safetensors back/model.safetensors
+        cmp special_tokens_map.json back/special_tokens_map.json
+        rm -r there again back
+    done
+}
+@test "autoround: configuration, with what differs" {
+    woq-scheme --set '*.1.mlp.down_proj* bits=8' --set '*o_proj* dtype=float' m.wts |
+        woq-rtn --bits 4 --group-size 32 >mixed.wts
+    woq-pack -q -f autoround -o out mixed.wts
+    tr -d ' \t\n' <out/quantization_config.json >c
+    grep -qF '{"bits":4,"group_size":32,"sym":true,"data_type":"int","quant_method":"auto-round","packing_format":"auto_round:auto_gptq","block_name_to_quantize":"model.layers","extra_config":{' c
+    grep -qF '"model.layers.0.self_attn.o_proj":{"bits":16,"data_type":"float"}' c
+    grep -qF '"model.layers.1.mlp.down_proj":{"bits":8}' c
+    woq-extract out | woq-pack -q -f autoround -o out2
+    cmp out/model.safetensors out2/model.safetensors
+    cmp out/config.json out2/config.json
+    # a zero point of 0 has no place in auto_gptq
+    printf '{}' >config.json
+    n='@QTEN{"name":"b.weight","quant":{"bits":4,"group_size":32,"sym":false}};codes:u8[32,32]:rand=4,15;scale:f32[32,1]:fill=0.5;zero:f32[32,1]:fill=0'
+    woq-gen --modl config.json "$n" >n.wts
+    woq-pack -q -f autoround -o out3 n.wts
+    grep -q '"packing_format":.*"auto_round"' out3/config.json
+    run -1 --separate-stderr woq-pack -f autoround --checkpoint-format auto_round:auto_gptq -o out4 n.wts
+    [[ $stderr == *"'b.weight': 32 zero points are 0: readers of auto_round:auto_gptq"*"--checkpoint-format auto_round"* ]]
+    for _ in {1..32}; do printf '\0\0\0\0\1\0\0\0'; done >idx
+    permuted 4 >p.wts
+    run -1 --separate-stderr woq-pack -f autoround -o out5 p.wts
+    [[ $stderr == *"its groups are permuted: AutoRound has no g_idx"*"--format gptq"* ]]
+    woq-pack -q -f autoround --checkpoint-format auto_round:gptqmodel -o out5 p.wts
+}
+@test "inc: words of whole fields where GPTQ has none, one scheme for all" {
+    for bits in 3 5 6 7; do
+        woq-rtn --bits $bits --group-size 32 --asym m.wts >q.wts
+        woq-pack -q -f inc -o out q.wts
+        woq-extract out >r.wts
+        run -0 woq-diff --tol 1e-3 q.wts r.wts
+        woq-pack -q -f inc -o out2 r.wts
+        cmp out/model.safetensors out2/model.safetensors
+        cmp out/config.json out2/config.json
+        rm -r out out2
+    done
+    woq-scheme --set '*.1.mlp.down_proj* bits=8' m.wts | woq-rtn --bits 4 --group-size 32 >mixed.wts
+    run -1 --separate-stderr woq-pack -f inc -o out mixed.wts
+    [[ $stderr == *"'model.layers.1.mlp.down_proj.weight': it is quantized otherwise than"*"--format gptq"* ]]
+    woq-scheme --set '*.1.mlp.down_proj* dtype=float' m.wts | woq-rtn --bits 4 --group-size 32 >mixed.wts
+    run -1 --separate-stderr woq-pack -f inc -o out mixed.wts
+    [[ $stderr == *"it is not quantized: INC has one scheme for all linears"* ]]
+}
+@test "compressed-tensors: configuration, a group for each scheme" {
+    woq-scheme --set '*.1.mlp.down_proj* bits=3' --set '*o_proj* dtype=float' m.wts |
+        woq-rtn --bits 4 --group-size 32 --asym >mixed.wts
+    woq-pack -q -f compressed-tensors --dtype bf16 -o out mixed.wts
+    tr -d ' \t\n' <out/config.json >c
+    grep -qF '"quant_method":"compressed-tensors","format":"pack-quantized","quantization_status":"compressed"' c
+    grep -qF '"group_0":{"targets":["Linear"],"weights":{"num_bits":4,"type":"int","symmetric":false,"strategy":"group","group_size":32,"dynamic":false}' c
+    grep -qF '{"targets":["model.layers.1.mlp.down_proj"],"weights":{"num_bits":3,' c
+    grep -qF '"ignore":["model.layers.0.self_attn.o_proj","model.layers.1.self_attn.o_proj","model.layers.2.self_attn.o_proj","lm_head"]' c
+    woq-extract out | woq-pack -q -f compressed-tensors --dtype bf16 -o out2
+    cmp out/model.safetensors out2/model.safetensors
+    cmp out/config.json out2/config.json
+    grep -qa 'q_proj.weight_scale":{"dtype":"BF16"' out/model.safetensors
+    woq-pack -q -f compressed-tensors --dtype bf16 --scale-dtype f16 -o out3 mixed.wts
+    grep -qa 'q_proj.weight_scale":{"dtype":"F16"' out3/model.safetensors
+    run -2 --separate-stderr woq-pack -f gptq --scale-dtype f32 -o out4 mixed.wts
+    [[ $stderr == *"--scale-dtype f32: --format gptq has f16 and bf16"* ]]
+}
 @test "awq: configuration, with what stays float" {
     woq-pack -q -f awq -o out q.wts
     tr -d ' \t\n' <out/config.json >c

@@ -67,8 +67,8 @@ static void put(struct woq_sink *sink, const struct woq_frame *f, struct woq_err
         fail_msg("%s: %s (%s)", name, err->what, err->where);
 }
 
-/* Reads a case, compares its weights, writes it to `out`. */
-static void read_and_write(const char *name, const char *out)
+/* Reads a case, compares its weights, writes it to `out`. False if that is to have other bytes. */
+static bool read_and_write(const char *name, const char *out)
 {
     struct woq_source *s = NULL;
     struct woq_st want = { 0 };
@@ -109,7 +109,9 @@ static void read_and_write(const char *name, const char *out)
     woq_sink_release(&sink);
     woq_frame_release(&f);
     woq_st_release(&want);
+    const bool read_only = woq_json_get_bool(told, "read_only", false);
     woq_source_close(s);
+    return !read_only;
 }
 
 static void expect_same_files(const char *name, const char *out)
@@ -161,8 +163,8 @@ static void all_cases(void **state)
         if (e->d_name[0] == '.' || strstr(e->d_name, ".py"))
             continue;
         snprintf(out, sizeof out, "%s/out", scratch);
-        read_and_write(e->d_name, out);
-        expect_same_files(e->d_name, out);
+        if (read_and_write(e->d_name, out))
+            expect_same_files(e->d_name, out);
         remove_folder(out);
         n++;
     }

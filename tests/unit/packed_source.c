@@ -32,7 +32,11 @@ static const struct part good[] = { { "m.g_idx", "I32", 64, 0, 0 },
 
 static size_t part_bytes(const struct part *p)
 {
-    return (size_t)p->d0 * (p->d1 ? p->d1 : 1) * (strcmp(p->dtype, "F16") ? 4 : 2);
+    const size_t width = p->dtype[1] == '8'   ? 1
+                         : p->dtype[1] == '1' ? 2
+                         : p->dtype[1] == '6' ? 8
+                                              : 4;
+    return (size_t)p->d0 * (p->d1 ? p->d1 : 1) * width;
 }
 
 /* A safetensors file of n parts; `shift` bytes before the data make all of it unaligned. */
@@ -68,7 +72,9 @@ static uint8_t *make(const struct part *parts, size_t n, unsigned shift, size_t 
             file[to + 4 * k] = (uint8_t)(parts[i].fill == 255 ? 255
                                          : parts[i].fill      ? k % 2
                                                               : k / 32);
-        for (size_t k = 0; k < part_bytes(&parts[i]) && strstr(parts[i].name, "scales"); k += 2)
+        if (strstr(parts[i].name, "weight_shape") && parts[i].fill == 0)
+            memcpy(file + to, (const uint64_t[]){ 32, 64 }, 16);
+        for (size_t k = 0; k < part_bytes(&parts[i]) && strstr(parts[i].name, "scale"); k += 2)
             memcpy(file + to + k, "\x00\x3c", 2);
     }
     return file;
@@ -208,7 +214,8 @@ static void wrong_config(void **state)
         { "{\"quant_method\":\"gptq\",\"bits\":3,\"group_size\":32}", "config.json says 3" },
         { "{\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq_p\"}", "'gptq_p' is not read" },
         { "{\"quant_method\":\"gptq\",\"format\":\"marlin\"}", "'marlin' is not read" },
-        { "{\"quant_method\":\"aqlm\",\"bits\":4}", "'aqlm' is not read, want one of gptq, awq" },
+        { "{\"quant_method\":\"aqlm\",\"bits\":4}",
+          "'aqlm' is not read, want one of gptq, awq, auto-round" },
         { "{\"quant_method\":\"awq\",\"bits\":4,\"version\":\"gemv\"}", "'gemv' is not read" },
         { "{\"quant_method\":\"awq\",\"w_bit\":4,\"q_group_size\":-7}", "q_group_size -7: want" },
         { "{\"bits\":4}", "without quant_method" },
@@ -218,6 +225,102 @@ static void wrong_config(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         uint8_t *file;
         assert_null(open_it(good, 4, 0, rows[i].quant, &file, rows[i].want));
+        free(file);
+    }
+}
+
+/* compressed-tensors, 4 bits: 32 outputs, 64 inputs in 2 groups. */
+static const struct part good_ct[] = { { "m.weight_packed", "I32", 32, 8, 0x55 },
+                                       { "m.weight_scale", "F16", 32, 2, 0 },
+                                       { "m.weight_shape", "I64", 2, 0, 0 },
+                                       { "m.weight_zero_point", "I32", 4, 2, 0x77 } };
+#define CT(weights)                                                                                \
+    "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":"    \
+    "{\"group_0\":{\"targets\":[\"Linear\"],\"weights\":{" weights "}}}}"
+#define CT4 CT("\"num_bits\":4,\"type\":\"int\",\"strategy\":\"group\",\"group_size\":32")
+
+static void wrong_ct(void **state)
+{
+    static const struct {
+        size_t part;
+        struct part is;
+        const char *quant, *want;
+    } rows[] = {
+        { 0,
+          { "m.weight_packed", "I32", 32, 9, 0 },
+          CT4,
+          "not a layout that is read (CT, 1, 2, 3" },
+        { 0, { "m.weight_packed", "F32", 32, 8, 0 }, CT4, "'m.weight_packed' is F32, want i32" },
+        { 1, { "m.weight_scale", "F16", 31, 2, 0 }, CT4, "'m.weight_shape' says 32 x 64" },
+        { 1, { "m.other", "F16", 32, 2, 0 }, CT4, "has no tensor 'm.weight_scale' beside it" },
+        { 2, { "m.weight_shape", "I64", 3, 0, 0 }, CT4, "'m.weight_shape' has shape [3,1], want" },
+        { 2, { "m.other", "I64", 2, 0, 0 }, CT4, "has no tensor 'm.weight_shape' beside it" },
+        { 2, { "m.weight_shape", "I64", 2, 0, 9 }, CT4, "'m.weight_shape' says" },
+        { 3, { "m.weight_zero_point", "I32", 3, 2, 0 }, CT4, "its zero points [3,2]" },
+        { 4,
+          { 0 },
+          CT("\"num_bits\":8"),
+          "'m.weight_packed' has 4 bits by its shape, config.json" },
+        { 4,
+          { 0 },
+          CT("\"num_bits\":4,\"type\":\"fixed\""),
+          "'group_0' has weights of type 'fixed'" },
+        { 4, { 0 }, CT("\"num_bits\":4,\"strategy\":\"block\""), "has the strategy block" },
+        { 4, { 0 }, CT("\"num_bits\":4,\"group_size\":-5"), "group_size -5: want -1" },
+        { 4,
+          { 0 },
+          "{\"quant_method\":\"compressed-tensors\",\"format\":\"marlin-24\",\"config_groups\":{"
+          "\"a\":1}}",
+          "format 'marlin-24' is not read, want one of pack-quantized" },
+        { 4, { 0 }, "{\"quant_method\":\"compressed-tensors\"}", "has no config_groups" },
+        { 4,
+          { 0 },
+          "{\"quant_method\":\"auto-round\",\"packing_format\":\"auto_round:fp8_static\"}",
+          "packing_format 'auto_round:fp8_static' with data_type 'int' is not read" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct part p[5];
+        uint8_t *file;
+        memcpy(p, good_ct, sizeof good_ct);
+        p[rows[i].part] = rows[i].is;
+        assert_null(open_it(p, 4, 0, rows[i].quant, &file, rows[i].want));
+        free(file);
+    }
+}
+
+/* One I8 weight with one scale: 4 bits hold -8..7. */
+static void wrong_bytes(void **state)
+{
+    static const char *const quant[] = { CT("\"num_bits\":4,\"strategy\":\"tensor\""),
+                                         CT("\"num_bits\":8,\"strategy\":\"tensor\"") };
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        const struct part p[] = { { "m.input_zero_point", "I8", 1, 0, 0 }, /* is left out */
+                                  { "m.weight", "I8", 4, 8, 0xf7 },        /* -9 */
+                                  { "m.weight_scale", "F16", 1, 0, 0 } };
+        uint8_t *file;
+        struct woq_source *s = open_it(p, 3, 0, quant[i], &file, NULL);
+        struct woq_error err = { 0 };
+        struct woq_frame f = { 0 };
+        struct woq_buf buf = { 0 };
+        size_t rows, cols;
+        const float *w;
+
+        assert_int_equal(s->n_items, 1);
+        if (i == 0) {
+            assert_int_equal(s->load(s, 0, &f, &err), WOQ_EDATA);
+            assert_non_null(strstr(err.what, "'m.weight' has a value beyond 4 bits"));
+        } else {
+            assert_int_equal(s->load(s, 0, &f, &err), WOQ_OK);
+            assert_int_equal(woq_weight_f32(&f, &rows, &cols, &w, &buf, &err), WOQ_OK);
+            assert_true(rows == 4 && cols == 8 && w[0] == -9.0f && w[31] == -9.0f);
+        }
+        woq_buf_release(&buf);
+        woq_frame_release(&f);
+        woq_source_close(s);
         free(file);
     }
 }
@@ -243,8 +346,13 @@ static void other_group_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(valid),        cmocka_unit_test(permuted),         cmocka_unit_test(wrong),
-        cmocka_unit_test(wrong_config), cmocka_unit_test(other_group_size),
+        cmocka_unit_test(valid),
+        cmocka_unit_test(permuted),
+        cmocka_unit_test(wrong),
+        cmocka_unit_test(wrong_config),
+        cmocka_unit_test(other_group_size),
+        cmocka_unit_test(wrong_ct),
+        cmocka_unit_test(wrong_bytes),
     };
     return cmocka_run_group_tests_name("packed_source", tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-OUT, IN, GROUP = 64, 96, 32
+OUT, IN, GROUP = 32, 64, 32
 
 
 def grid(rng, bits, sym, out=OUT, n_in=IN, group=GROUP, lowest=1, dtype=torch.float16):
@@ -82,7 +82,7 @@ def autoawq(source):
     unpack = importlib.import_module("awq.utils.packing_utils")
     rng = np.random.default_rng(1)
     tensors, want = {}, {}
-    for module, n_in in (("a", IN), ("b", 2 * GROUP)):
+    for module, n_in in (("a", IN), ("b", 3 * GROUP)):
         _, scale, zero, weight = grid(rng, 4, False, n_in=n_in, lowest=0)
         layer = gemm.WQLinear_GEMM.from_linear(linear(weight), 4, GROUP, False, scale.t().float(),
                                                zero.t().float())
@@ -95,5 +95,117 @@ def autoawq(source):
                                 "modules_to_not_convert": None}, "awq")
 
 
+def auto_round():
+    """auto-round 0.16.1: QuantLinear.pack of each packing format, and its forward in float16."""
+    from auto_round.export.export_to_awq.utils import WQLinear_GEMM
+    from auto_round_extension.torch import qlinear_torch, qlinear_torch_zp
+
+    kinds = {
+        "auto_round:auto_gptq": (qlinear_torch_zp.QuantLinear, {}, (2, 3, 4, 5, 6, 7, 8), False),
+        "auto_round": (qlinear_torch.QuantLinear, {}, (2, 3, 4, 5, 6, 7, 8), False),
+        "auto_round:gptqmodel": (qlinear_torch.QuantLinear, {"g_idx": True}, (4, 8), True),
+        "auto_round:auto_awq": (WQLinear_GEMM, {}, (4,), False),
+    }
+    for seed, (packing, (kind, more, widths, sym)) in enumerate(kinds.items()):
+        rng = np.random.default_rng(100 + seed)
+        tensors, want, extra = {}, {}, {}
+        for bits in widths:
+            module = f"w{bits}"
+            _, scale, zero, weight = grid(rng, bits, sym, lowest=1 if packing.endswith("gptq") else 0)
+            if kind is WQLinear_GEMM:
+                layer = kind.from_linear(linear(weight), bits, GROUP, False, scale.t().float(),
+                                         zero.t().float())
+            else:
+                layer = kind(bits, GROUP, IN, OUT, bias=False, **more)
+                layer.device = "cpu"
+                layer.pack(linear(weight), scale.float(), zero.float(), None, device="cpu")
+            parts = {k: v for k, v in layer.state_dict().items()}
+            tensors |= of(module, parts)
+            if kind is WQLinear_GEMM:
+                from auto_round.export.export_to_awq.utils import dequantize_gemm
+                back = dequantize_gemm(parts["qweight"], parts["qzeros"], parts["scales"], bits, GROUP)
+            else:
+                back = layer(torch.eye(IN, dtype=torch.float16))
+            want[f"{module}.weight"] = back.t()
+            if bits != 4:
+                extra[module] = {"bits": bits}
+        quant = {"bits": 4, "group_size": GROUP, "sym": sym, "data_type": "int",
+                 "quant_method": "auto-round", "packing_format": packing,
+                 "block_name_to_quantize": "model.layers", "autoround_version": "0.16.1"}
+        if extra:
+            quant["extra_config"] = extra
+        save(packing.replace("auto_round", "autoround").replace(":", "-"), tensors, want, quant,
+             "autoround", packing)
+
+
+def compressed_tensors():
+    """compressed-tensors 0.20.0: compress and decompress of its compressors."""
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+
+    def case(name, form, rows, dtype):
+        rng = np.random.default_rng(len(name))
+        tensors, want, groups = {}, {}, {}
+        for i, (bits, sym, group, n_in) in enumerate(rows):
+            module = f"m{i}"
+            _, scale, zero, weight = grid(rng, bits, sym, n_in=n_in, group=group or n_in, lowest=0,
+                                          dtype=dtype)
+            args = QuantizationArgs(num_bits=bits, type="int", symmetric=sym,
+                                    strategy="group" if group else "channel", group_size=group)
+            scheme = QuantizationScheme(targets=[module], weights=args)
+            state = {"weight": weight.to(torch.float32), "weight_scale": scale}
+            if not sym:
+                state["weight_zero_point"] = (zero - 2 ** (bits - 1)).to(torch.int8)
+            packer = BaseCompressor.get_value_from_registry(form)
+            parts = packer.compress(state, scheme)
+            tensors |= of(module, parts)
+            want[f"{module}.weight"] = packer.decompress(parts, scheme)["weight"]
+            groups[f"group_{i}"] = {"targets": [module], "format": form, "input_activations": None,
+                                    "output_activations": None, "weights": args.model_dump()}
+        save(name, tensors, want, {
+            "quant_method": "compressed-tensors", "format": form, "config_groups": groups,
+            "quantization_status": "compressed", "ignore": ["lm_head"]}, "compressed-tensors", form,
+            dtype={torch.float16: "f16", torch.bfloat16: "bf16", torch.float32: "f32"}[dtype])
+
+    case("ct-packed", "pack-quantized", [(4, False, GROUP, IN), (4, True, GROUP, IN), (8, True, None, 40),
+                                         (3, False, GROUP, IN), (5, False, None, IN), (2, True, None, 60),
+                                         (6, True, GROUP, IN), (7, True, GROUP, IN), (1, False, GROUP, IN)],
+         torch.float16)
+    case("ct-packed-bf16", "pack-quantized", [(4, False, GROUP, IN)], torch.bfloat16)
+    case("ct-packed-f32", "pack-quantized", [(4, True, GROUP, IN)], torch.float32)
+    case("ct-int", "int-quantized", [(8, True, None, 40), (8, False, None, IN), (8, False, GROUP, IN)],
+         torch.float16)
+    case("ct-int-4", "int-quantized", [(4, True, None, 40), (4, False, GROUP, IN)], torch.float16)
+
+
+def neural_compressor():
+    """neural-compressor-pt 3.10: INCWeightOnlyLinear.pack and recover, which computes in float16. Its
+    bias of zeros is only kept in inc-whole, which is not written again."""
+    from neural_compressor.torch.algorithms.weight_only.modules import INCWeightOnlyLinear
+
+    for name, sym, widths in (("inc-asym", False, (4,)), ("inc-3", False, (3,)), ("inc-5-sym", True, (5,)),
+                              ("inc-whole", False, (4,))):
+        rng = np.random.default_rng(len(name))
+        tensors, want = {}, {}
+        for bits in widths:
+            codes, scale, zero, weight = grid(rng, bits, sym, lowest=0)
+            layer = INCWeightOnlyLinear(IN, OUT, bits=bits, group_size=GROUP, zp=not sym)
+            half = 2 ** (bits - 1)
+            layer.pack((codes - half if sym else codes).to(torch.int32), scale.float(),
+                       None if sym else zero.to(torch.int32), None)
+            parts = {k: v for k, v in layer.state_dict().items()}
+            want[f"w{bits}.weight"] = layer.recover()
+            if name != "inc-whole":
+                parts = {k: v for k, v in parts.items() if k != "bias"}
+            tensors |= of(f"w{bits}", parts)
+        quant = {"bits": widths[0], "group_size": GROUP, "damp_percent": 0, "desc_act": False, "sym": sym,
+                 "true_sequential": False, "model_name_or_path": None, "model_file_base_name": "model",
+                 "quant_method": "gptq"}
+        save(name, tensors, want, quant, "inc", read_only=name == "inc-whole")
+
+
 if __name__ == "__main__":
+    neural_compressor()
+    auto_round()
+    compressed_tensors()
     autoawq(sys.argv[1])

@@ -168,9 +168,19 @@ static void vocab_keys(struct woq_gguf_keys *k, const struct woq_gguf_vocab *v)
     kv_array(k, "tokenizer.ggml.token_type", WOQ_GGUF_I32, v->n);
     for (size_t i = 0; i < v->n; i++)
         put_u32(k, v->types ? (uint32_t)v->types[i] : WOQ_GGUF_NORMAL);
-    kv_array(k, "tokenizer.ggml.merges", WOQ_GGUF_STRING, v->n_merges);
-    for (size_t i = 0; i < v->n_merges; i++)
-        put_text(k, v->merges[i]);
+    if (v->scores) {
+        kv_array(k, "tokenizer.ggml.scores", WOQ_GGUF_F32, v->n);
+        for (size_t i = 0; i < v->n; i++) {
+            uint32_t bits;
+
+            memcpy(&bits, &v->scores[i], sizeof bits);
+            put_u32(k, bits);
+        }
+    } else {
+        kv_array(k, "tokenizer.ggml.merges", WOQ_GGUF_STRING, v->n_merges);
+        for (size_t i = 0; i < v->n_merges; i++)
+            put_text(k, v->merges[i]);
+    }
     special_id(k, "tokenizer.ggml.bos_token_id", v->bos);
     special_id(k, "tokenizer.ggml.eos_token_id", v->eos);
     special_id(k, "tokenizer.ggml.unknown_token_id", v->unk);
@@ -179,6 +189,8 @@ static void vocab_keys(struct woq_gguf_keys *k, const struct woq_gguf_vocab *v)
         kv_bool(k, "tokenizer.ggml.add_bos_token", v->add_bos > 0);
     if (v->add_eos >= 0)
         kv_bool(k, "tokenizer.ggml.add_eos_token", v->add_eos > 0);
+    if (v->add_space_prefix >= 0)
+        kv_bool(k, "tokenizer.ggml.add_space_prefix", v->add_space_prefix > 0);
     if (v->chat_template)
         kv_text(k, NULL, "tokenizer.chat_template", v->chat_template);
     k->n_tokens = v->n;
@@ -188,16 +200,19 @@ static int tokenizer_keys(struct woq_gguf_keys *k, const struct woq_json *config
                           const struct woq_frame *modl, struct woq_error *err)
 {
     const struct woq_array *t = woq_frame_array(modl, "tokenizer.json");
+    const struct woq_array *spm = t ? NULL : woq_frame_array(modl, "tokenizer.model");
     const struct woq_array *tc = woq_frame_array(modl, "tokenizer_config.json");
     struct woq_gguf_vocab v = { 0 };
     int rc;
 
-    if (!t) {
+    if (!t && !spm) {
         kv_text(k, NULL, "tokenizer.ggml.model", "none");
         return WOQ_OK;
     }
-    rc = woq_gguf_vocab_from_json(&v, t->data, t->bytes, tc ? tc->data : NULL, tc ? tc->bytes : 0,
-                                  config, err);
+    const char *tc_text = tc ? tc->data : NULL;
+    const size_t tc_bytes = tc ? tc->bytes : 0;
+    rc = spm ? woq_gguf_vocab_from_spm(&v, spm->data, spm->bytes, tc_text, tc_bytes, config, err)
+             : woq_gguf_vocab_from_json(&v, t->data, t->bytes, tc_text, tc_bytes, config, err);
     if (rc == WOQ_OK)
         vocab_keys(k, &v);
     else if (err && rc == WOQ_EUNSUPPORTED && !err->hint[0])

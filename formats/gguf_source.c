@@ -201,19 +201,20 @@ static int add_json(struct woq_source *s, const char *name, const struct woq_jso
     return woq_source_add_side(s, name, text, strlen(text), err);
 }
 
-/* A vocabulary that has no tokenizer.json is no reason to refuse the weights. */
+/* A vocabulary that is not known is no reason to refuse the weights. */
 static int add_tokenizer(struct woq_source *s, const struct woq_gguf *g, struct woq_error *err)
 {
     struct woq_str text = { 0 }, config = { 0 };
     struct woq_error why = { 0 };
-    int rc = woq_gguf_tokenizer(g, &text, &config, &why);
+    const char *name = NULL;
+    int rc = woq_gguf_tokenizer(g, &name, &text, &config, &why);
 
     if (rc == WOQ_EUNSUPPORTED) {
         s->no_tokenizer = why;
         rc = WOQ_OK;
     } else if (rc < 0) {
         woq_fail(err, rc, why.hint[0] ? why.hint : NULL, "%s", why.what);
-    } else if ((rc = woq_source_add_side(s, "tokenizer.json", text.s, text.len, err)) == WOQ_OK) {
+    } else if ((rc = woq_source_add_side(s, name, text.s, text.len, err)) == WOQ_OK) {
         rc = woq_source_add_side(s, "tokenizer_config.json", config.s, config.len, err);
         return rc; /* both texts changed hands */
     } else {

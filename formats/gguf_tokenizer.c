@@ -60,6 +60,44 @@ static int take_types(struct woq_gguf_vocab *v, const struct woq_gguf_kv *kv, st
     return WOQ_OK;
 }
 
+static int take_scores(struct woq_gguf_vocab *v, const struct woq_gguf_kv *kv,
+                       struct woq_error *err)
+{
+    double x;
+
+    if (!kv)
+        return WOQ_OK;
+    if (kv->n != v->n)
+        return woq_fail(err, WOQ_EDATA, NULL, "%" PRIu64 " scores for %zu tokens", kv->n, v->n);
+    if (!(v->scores = calloc(v->n + 1, sizeof *v->scores)))
+        return woq_fail_nomem(err, v->n * sizeof *v->scores);
+    for (size_t i = 0; i < v->n; i++) {
+        if (!woq_gguf_f64(kv, i, &x))
+            return woq_fail(err, WOQ_EDATA, NULL, "the score of token %zu is no number", i);
+        v->scores[i] = (float)x;
+    }
+    return WOQ_OK;
+}
+
+/* An array of bytes. */
+static int take_charsmap(struct woq_gguf_vocab *v, const struct woq_gguf_kv *kv,
+                         struct woq_error *err)
+{
+    int64_t x;
+
+    if (!kv || !kv->n)
+        return WOQ_OK;
+    if (kv->n > kv->bytes || !(v->charsmap = malloc((size_t)kv->n)))
+        return woq_fail_nomem(err, (size_t)kv->n);
+    v->charsmap_bytes = (size_t)kv->n;
+    for (size_t i = 0; i < v->charsmap_bytes; i++) {
+        if (!woq_gguf_i64(kv, i, &x) || x < -128 || x > 255)
+            return woq_fail(err, WOQ_EDATA, NULL, "key '%s' is no array of bytes", kv->key);
+        v->charsmap[i] = (char)x;
+    }
+    return WOQ_OK;
+}
+
 static long id_of(const struct woq_gguf *g, const char *key)
 {
     uint64_t id;
@@ -88,7 +126,7 @@ static int take_text(char **out, const struct woq_gguf *g, const char *key, stru
     return WOQ_OK;
 }
 
-int woq_gguf_tokenizer(const struct woq_gguf *g, struct woq_str *tokenizer,
+int woq_gguf_tokenizer(const struct woq_gguf *g, const char **name, struct woq_str *tokenizer,
                        struct woq_str *tokenizer_config, struct woq_error *err)
 {
     struct woq_gguf_vocab v = { .bos = id_of(g, "tokenizer.ggml.bos_token_id"),
@@ -96,7 +134,10 @@ int woq_gguf_tokenizer(const struct woq_gguf *g, struct woq_str *tokenizer,
                                 .unk = id_of(g, "tokenizer.ggml.unknown_token_id"),
                                 .pad = id_of(g, "tokenizer.ggml.padding_token_id"),
                                 .add_bos = flag_of(g, "tokenizer.ggml.add_bos_token"),
-                                .add_eos = flag_of(g, "tokenizer.ggml.add_eos_token") };
+                                .add_eos = flag_of(g, "tokenizer.ggml.add_eos_token"),
+                                .add_space_prefix = flag_of(g, "tokenizer.ggml.add_space_prefix"),
+                                .remove_extra =
+                                    flag_of(g, "tokenizer.ggml.remove_extra_whitespaces") };
     char *model = NULL, *pre = NULL;
     int rc;
 
@@ -109,11 +150,20 @@ int woq_gguf_tokenizer(const struct woq_gguf *g, struct woq_str *tokenizer,
             WOQ_OK &&
         (rc = take_list(&v.merges, &v.n_merges, woq_gguf_get(g, "tokenizer.ggml.merges"), err)) ==
             WOQ_OK &&
+        (rc = take_scores(&v, woq_gguf_get(g, "tokenizer.ggml.scores"), err)) == WOQ_OK &&
+        (rc = take_charsmap(&v, woq_gguf_get(g, "tokenizer.ggml.precompiled_charsmap"), err)) ==
+            WOQ_OK &&
         (rc = take_types(&v, woq_gguf_get(g, "tokenizer.ggml.token_type"), err)) == WOQ_OK) {
+        const bool spm = model && (!strcmp(model, "llama") || !strcmp(model, "t5"));
+
         v.model = model;
         v.pre = pre;
-        rc = woq_gguf_vocab_to_json(&v, tokenizer, tokenizer_config, err);
+        *name = spm ? "tokenizer.model" : "tokenizer.json";
+        rc = spm ? woq_gguf_vocab_to_spm(&v, tokenizer, tokenizer_config, err)
+                 : woq_gguf_vocab_to_json(&v, tokenizer, tokenizer_config, err);
     }
+    free(v.scores);
+    free(v.charsmap);
     free(v.tokens);
     free(v.merges);
     free(v.types);

@@ -1,7 +1,5 @@
-/* gguf_vocab.c -- GGUF's vocabulary to tokenizer.json. The file says the pre-tokenizer by a name
- * whose meaning is a table in its loader (formats.md 6.7); here are the families that
- * tokenizer.json can say with the same result. Text is written directly: a JSON tree of 150,000
- * tokens costs more. */
+/* gguf_vocab.c -- GGUF's vocabulary of byte-level BPE to tokenizer.json. Text is written directly:
+ * a JSON tree of 150,000 tokens costs more. */
 #include "gguf_vocab.h"
 
 #include "gguf_vocab_internal.h"
@@ -9,90 +7,6 @@
 #include <woq/unicode.h>
 
 #include <string.h>
-
-/* clang-format off */
-#define SPLIT(regex) "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex "\"},\"behavior\":\"Isolated\",\"invert\":false}"
-#define BYTE_LEVEL(use_regex) "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":" use_regex "}"
-#define SEQUENCE(list) "{\"type\":\"Sequence\",\"pretokenizers\":[" list "]}"
-/* C strings that hold JSON strings: a backslash is written four times. */
-#define JSON_GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+"
-#define JSON_WORDS(numbers) \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|" numbers \
-    "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
-
-static const char *const pre_json[] = {
-    [WOQ_PRE_GPT2] = BYTE_LEVEL("true"),
-    [WOQ_PRE_LLAMA3] = SEQUENCE(SPLIT(JSON_WORDS("\\\\p{N}{1,3}")) "," BYTE_LEVEL("false")),
-    [WOQ_PRE_QWEN2] = SEQUENCE(SPLIT(JSON_WORDS("\\\\p{N}")) "," BYTE_LEVEL("false")),
-    [WOQ_PRE_SMOLLM] = SEQUENCE("{\"type\":\"Digits\",\"individual_digits\":true}," BYTE_LEVEL("true")),
-    [WOQ_PRE_DEFAULT] = SEQUENCE(SPLIT("[\\\\p{P}\\\\$\\\\+<=>\\\\^~\\\\|]+") "," SPLIT(JSON_GPT2) ","
-                                 SPLIT("\\\\p{N}+") "," SPLIT("[0-9][0-9][0-9]") "," BYTE_LEVEL("false")),
-};
-
-static const struct alias {
-    const char *name;
-    enum woq_pre pre;
-    bool ignore_merges, add_bos, nfc;
-} aliases[] = {
-    { "llama-bpe", WOQ_PRE_LLAMA3, true, true, false },
-    { "llama3", WOQ_PRE_LLAMA3, true, true, false },
-    { "llama-v3", WOQ_PRE_LLAMA3, true, true, false },
-    { "falcon3", WOQ_PRE_LLAMA3, true, true, false },
-    { "falcon-h1", WOQ_PRE_LLAMA3, true, true, false },
-    { "pixtral", WOQ_PRE_LLAMA3, true, true, false },
-    { "midm-2.0", WOQ_PRE_LLAMA3, true, true, false },
-    { "lfm2", WOQ_PRE_LLAMA3, true, true, false },
-    { "jina-v5-nano", WOQ_PRE_LLAMA3, true, true, false },
-    { "dbrx", WOQ_PRE_LLAMA3, false, false, false },
-    { "smaug-bpe", WOQ_PRE_LLAMA3, false, false, false },
-    { "glm4", WOQ_PRE_LLAMA3, false, false, false },
-    { "chatglm-bpe", WOQ_PRE_LLAMA3, false, false, false },
-    { "gpt-2", WOQ_PRE_GPT2, false, false, false },
-    { "phi-2", WOQ_PRE_GPT2, false, false, false },
-    { "mpt", WOQ_PRE_GPT2, false, false, false },
-    { "olmo", WOQ_PRE_GPT2, false, false, false },
-    { "jais", WOQ_PRE_GPT2, false, false, false },
-    { "exaone4", WOQ_PRE_GPT2, false, false, false },
-    { "gigachat", WOQ_PRE_GPT2, false, false, false },
-    { "mellum", WOQ_PRE_GPT2, false, false, false },
-    { "modern-bert", WOQ_PRE_GPT2, false, false, false },
-    { "a.x-4.0", WOQ_PRE_GPT2, false, false, false },
-    { "trillion", WOQ_PRE_GPT2, false, false, false },
-    { "granite-docling", WOQ_PRE_GPT2, false, false, false },
-    { "qwen2", WOQ_PRE_QWEN2, false, false, true },
-    { "deepseek-r1-qwen", WOQ_PRE_QWEN2, false, false, true },
-    { "kormo", WOQ_PRE_QWEN2, false, false, false },
-    { "f2llmv2", WOQ_PRE_QWEN2, false, false, false },
-    { "megrez", WOQ_PRE_QWEN2, false, false, false },
-    { "stablelm2", WOQ_PRE_QWEN2, false, false, false },
-    { "hunyuan", WOQ_PRE_QWEN2, false, false, false },
-    { "solar-open", WOQ_PRE_QWEN2, false, false, false },
-    { "grok-2", WOQ_PRE_QWEN2, false, false, false },
-    { "smollm", WOQ_PRE_SMOLLM, false, false, false },
-    { "starcoder", WOQ_PRE_SMOLLM, false, false, false },
-    { "refact", WOQ_PRE_SMOLLM, false, false, false },
-    { "command-r", WOQ_PRE_SMOLLM, false, false, false },
-    { "codeshell", WOQ_PRE_SMOLLM, false, false, false },
-    { "exaone", WOQ_PRE_SMOLLM, false, false, false },
-    { "minerva-7b", WOQ_PRE_SMOLLM, false, false, false },
-    { "default", WOQ_PRE_DEFAULT, false, false, false },
-};
-/* clang-format on */
-
-const char *woq_pre_json(enum woq_pre pre)
-{
-    return pre_json[pre];
-}
-
-static const struct alias *find_pre(const char *name)
-{
-    if (!name)
-        name = "default";
-    for (size_t i = 0; i < sizeof(aliases) / sizeof(aliases[0]); i++)
-        if (!strcmp(aliases[i].name, name))
-            return &aliases[i];
-    return NULL;
-}
 
 /* ------------------------------------------------------------------ writing JSON text */
 struct sink {
@@ -267,9 +181,10 @@ static int check_vocab(const struct woq_gguf_vocab *v, struct woq_error *err)
 
     if (!v->model || strcmp(v->model, "gpt2") != 0)
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL,
-                        "tokenizer.ggml.model '%s' is not supported, want 'gpt2' (byte-level BPE)",
+                        "tokenizer.ggml.model '%s' is not supported, want 'gpt2' (byte-level BPE), "
+                        "'llama' or 't5' (SentencePiece)",
                         v->model ? v->model : "(none)");
-    if (!find_pre(v->pre))
+    if (!woq_pre_find(v->pre))
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "tokenizer.ggml.pre '%s' is not supported",
                         v->pre);
     for (size_t i = 0; i < v->n; i++) {
@@ -286,8 +201,8 @@ static int check_vocab(const struct woq_gguf_vocab *v, struct woq_error *err)
 }
 
 /* ------------------------------------------------------------------ the two files */
-static int put_tokenizer(struct sink *s, const struct woq_gguf_vocab *v, const struct alias *pre,
-                         bool bos, bool eos, struct woq_error *err)
+static int put_tokenizer(struct sink *s, const struct woq_gguf_vocab *v,
+                         const struct woq_pre_name *pre, bool bos, bool eos, struct woq_error *err)
 {
     int rc;
 
@@ -346,7 +261,7 @@ int woq_gguf_vocab_to_json(const struct woq_gguf_vocab *v, struct woq_str *token
                            struct woq_str *tokenizer_config, struct woq_error *err)
 {
     struct sink json = { tokenizer, false }, config = { tokenizer_config, false };
-    const struct alias *pre;
+    const struct woq_pre_name *pre;
     bool bos, eos;
     int rc = check_vocab(v, err);
 
@@ -355,7 +270,7 @@ int woq_gguf_vocab_to_json(const struct woq_gguf_vocab *v, struct woq_str *token
     if (v->chat_template &&
         woq_utf8_valid(v->chat_template, strlen(v->chat_template)) < strlen(v->chat_template))
         return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.chat_template is not UTF-8");
-    pre = find_pre(v->pre);
+    pre = woq_pre_find(v->pre);
     bos = v->bos >= 0 && (v->add_bos < 0 ? pre->add_bos : v->add_bos > 0);
     eos = v->eos >= 0 && v->add_eos > 0;
     if ((rc = put_tokenizer(&json, v, pre, bos, eos, err)) < 0)

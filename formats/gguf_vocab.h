@@ -1,5 +1,6 @@
-/* gguf_vocab.h -- the vocabulary of a GGUF file and tokenizer.json, each made from the other
- * (formats.md 3.6, 6.7). Byte-level BPE only ("gpt2" in GGUF's words). */
+/* gguf_vocab.h -- the vocabulary of a GGUF file and a model's own tokenizer file, each made from
+ * the other (formats.md 3.6, 6.7): byte-level BPE ("gpt2" in GGUF's words) and tokenizer.json,
+ * SentencePiece ("llama", "t5") and tokenizer.model. */
 #ifndef WOQ_GGUF_VOCAB_H
 #define WOQ_GGUF_VOCAB_H
 #include <woq/json.h>
@@ -21,9 +22,12 @@ struct woq_gguf_vocab {
     size_t n;
     char **merges; /* [n_merges] "A B" */
     size_t n_merges;
+    float *scores;  /* [n], SentencePiece; NULL: none */
+    char *charsmap; /* of "t5": precompiled; NULL: none */
+    size_t charsmap_bytes;
     const char *model, *pre; /* "gpt2"; "smollm", "llama-bpe" ... */
     long bos, eos, unk, pad;
-    int add_bos, add_eos; /* 0, 1, -1 */
+    int add_bos, add_eos, add_space_prefix, remove_extra; /* 0, 1, -1 */
     char *chat_template;
 };
 
@@ -31,6 +35,15 @@ struct woq_gguf_vocab {
  * vocabulary (SPM, WordPiece, an unknown `pre`): the model can be read without its tokenizer. */
 int woq_gguf_vocab_to_json(const struct woq_gguf_vocab *v, struct woq_str *tokenizer,
                            struct woq_str *tokenizer_config, struct woq_error *err);
+
+/* Texts of tokenizer.model and tokenizer_config.json, appended, of "llama" and "t5". */
+int woq_gguf_vocab_to_spm(const struct woq_gguf_vocab *v, struct woq_str *model,
+                          struct woq_str *tokenizer_config, struct woq_error *err);
+
+/* The same way back, from tokenizer.model; only what a loader of "llama" tokenizes alike. */
+int woq_gguf_vocab_from_spm(struct woq_gguf_vocab *v, const char *model, size_t bytes,
+                            const char *tokenizer_config, size_t config_bytes,
+                            const struct woq_json *config, struct woq_error *err);
 
 /* From tokenizer.json, tokenizer_config.json (NULL if absent) and config.json (NULL if absent; its
  * vocab_size pads the list with unused tokens). Overwrites *v, everything owned but model and pre;

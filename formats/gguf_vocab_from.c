@@ -79,10 +79,6 @@ static int sign_known(struct woq_str *out, enum woq_pre pre, struct woq_error *e
 
 static int name_pre(const char **name, const struct woq_json *root, struct woq_error *err)
 {
-    static const char *const names[] = {
-        [WOQ_PRE_GPT2] = "gpt-2",    [WOQ_PRE_LLAMA3] = "dbrx",     [WOQ_PRE_QWEN2] = "qwen2",
-        [WOQ_PRE_SMOLLM] = "smollm", [WOQ_PRE_DEFAULT] = "default",
-    };
     const bool ignore = woq_json_get_bool(woq_json_get(root, "model"), "ignore_merges", false);
     struct woq_str found = { 0 };
     int rc = WOQ_OK;
@@ -94,12 +90,9 @@ static int name_pre(const char **name, const struct woq_json *root, struct woq_e
 
         rc = sign_known(&known, (enum woq_pre)pre, err);
         if (rc == WOQ_OK && found.s && known.s && !strcmp(found.s, known.s))
-            *name = names[pre];
+            *name = woq_pre_name_of((enum woq_pre)pre, ignore);
         woq_str_release(&known);
     }
-    /* The names of one expression differ in what else they imply. */
-    if (*name && ignore)
-        *name = strcmp(*name, "dbrx") ? NULL : "llama-bpe";
     if (rc == WOQ_OK && !*name)
         rc = woq_fail(err, WOQ_EUNSUPPORTED, "write another format, for instance --format gptq",
                       "GGUF has no name for the pre_tokenizer %.300s%s", found.s ? found.s : "none",
@@ -109,7 +102,7 @@ static int name_pre(const char **name, const struct woq_json *root, struct woq_e
 }
 
 /* ------------------------------------------------------------------ tokens and merges */
-static int copy(char **out, const char *text, struct woq_error *err)
+int woq_gguf_vocab_copy(char **out, const char *text, struct woq_error *err)
 {
     const size_t bytes = strlen(text) + 1;
 
@@ -132,7 +125,7 @@ static int fill_tokens(struct woq_gguf_vocab *v, const struct woq_tokenizer *t,
 
         if (!woq_json_u64(item, &id) || id >= v->n)
             return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.json: token id out of range");
-        if ((rc = copy(&v->tokens[id], woq_json_key(item), err)) < 0)
+        if ((rc = woq_gguf_vocab_copy(&v->tokens[id], woq_json_key(item), err)) < 0)
             return rc;
         v->types[id] = WOQ_GGUF_NORMAL;
     }
@@ -146,7 +139,7 @@ static int fill_tokens(struct woq_gguf_vocab *v, const struct woq_tokenizer *t,
         /* The second of equal tokens is not one: its id stays unused. */
         if (!*content || woq_tokenizer_id(t, content) != (long)id)
             continue;
-        if ((rc = copy(&v->tokens[id], content, err)) < 0)
+        if ((rc = woq_gguf_vocab_copy(&v->tokens[id], content, err)) < 0)
             return rc;
         v->types[id] =
             woq_json_get_bool(item, "special", false) ? WOQ_GGUF_CONTROL : WOQ_GGUF_USER_DEFINED;
@@ -157,7 +150,7 @@ static int fill_tokens(struct woq_gguf_vocab *v, const struct woq_tokenizer *t,
         if (v->tokens[i])
             continue;
         (void)snprintf(name, sizeof(name), "[PAD%zu]", i);
-        if ((rc = copy(&v->tokens[i], name, err)) < 0)
+        if ((rc = woq_gguf_vocab_copy(&v->tokens[i], name, err)) < 0)
             return rc;
         v->types[i] = WOQ_GGUF_UNUSED;
     }
@@ -183,7 +176,7 @@ static int fill_merges(struct woq_gguf_vocab *v, const struct woq_json *root, st
         if (line && !strncmp(line, "#version", 8))
             continue;
         if (line) {
-            if ((rc = copy(&v->merges[v->n_merges++], line, err)) < 0)
+            if ((rc = woq_gguf_vocab_copy(&v->merges[v->n_merges++], line, err)) < 0)
                 return rc;
             continue;
         }
@@ -199,8 +192,8 @@ static int fill_merges(struct woq_gguf_vocab *v, const struct woq_json *root, st
 
 /* ------------------------------------------------------------------ ids and template */
 /* A token of tokenizer_config.json (text or object), else an id (or list of ids) of config.json. */
-static long token_id(const struct woq_tokenizer *t, const struct woq_json *tokenizer_config,
-                     const struct woq_json *config, const char *token_key, const char *id_key)
+long woq_gguf_vocab_id(const struct woq_tokenizer *t, const struct woq_json *tokenizer_config,
+                       const struct woq_json *config, const char *token_key, const char *id_key)
 {
     const struct woq_json *v = woq_json_get(tokenizer_config, token_key);
     const char *text = woq_json_str(v) ? woq_json_str(v) : woq_json_get_str(v, "content");
@@ -215,8 +208,8 @@ static long token_id(const struct woq_tokenizer *t, const struct woq_json *token
 }
 
 /* What the template adds to an empty text: nothing, BOS, EOS, or both. */
-static int fill_template(struct woq_gguf_vocab *v, const struct woq_tokenizer *t,
-                         struct woq_error *err)
+int woq_gguf_vocab_template(struct woq_gguf_vocab *v, const struct woq_tokenizer *t,
+                            struct woq_error *err)
 {
     struct woq_ids ids = { 0 };
     int rc = woq_tokenizer_encode(t, "", 0, true, &ids, err);
@@ -264,13 +257,13 @@ static int fill(struct woq_gguf_vocab *v, const struct woq_tokenizer *t,
     if (!v->tokens || !v->types)
         return woq_fail_nomem(err, v->n * sizeof(*v->tokens));
     if ((rc = fill_tokens(v, t, root, err)) < 0 || (rc = fill_merges(v, root, err)) < 0 ||
-        (chat && (rc = copy(&v->chat_template, chat, err)) < 0))
+        (chat && (rc = woq_gguf_vocab_copy(&v->chat_template, chat, err)) < 0))
         return rc;
-    v->bos = token_id(t, tokenizer_config, config, "bos_token", "bos_token_id");
-    v->eos = token_id(t, tokenizer_config, config, "eos_token", "eos_token_id");
-    v->unk = token_id(t, tokenizer_config, NULL, "unk_token", "");
-    v->pad = token_id(t, tokenizer_config, config, "pad_token", "pad_token_id");
-    return fill_template(v, t, err);
+    v->bos = woq_gguf_vocab_id(t, tokenizer_config, config, "bos_token", "bos_token_id");
+    v->eos = woq_gguf_vocab_id(t, tokenizer_config, config, "eos_token", "eos_token_id");
+    v->unk = woq_gguf_vocab_id(t, tokenizer_config, NULL, "unk_token", "");
+    v->pad = woq_gguf_vocab_id(t, tokenizer_config, config, "pad_token", "pad_token_id");
+    return woq_gguf_vocab_template(v, t, err);
 }
 
 int woq_gguf_vocab_from_json(struct woq_gguf_vocab *v, const char *tokenizer, size_t bytes,
@@ -281,7 +274,7 @@ int woq_gguf_vocab_from_json(struct woq_gguf_vocab *v, const char *tokenizer, si
     struct woq_tokenizer *t = NULL;
     int rc;
 
-    *v = (struct woq_gguf_vocab){ .bos = -1, .eos = -1, .unk = -1, .pad = -1 };
+    woq_gguf_vocab_init(v);
     /* Opening it checks everything that is relied on here. */
     rc = woq_tokenizer_open(&t, tokenizer, bytes, tokenizer_config, config_bytes, err);
     if (rc == WOQ_OK)
@@ -298,6 +291,18 @@ int woq_gguf_vocab_from_json(struct woq_gguf_vocab *v, const char *tokenizer, si
     return rc;
 }
 
+void woq_gguf_vocab_init(struct woq_gguf_vocab *v)
+{
+    *v = (struct woq_gguf_vocab){ .bos = -1,
+                                  .eos = -1,
+                                  .unk = -1,
+                                  .pad = -1,
+                                  .add_bos = -1,
+                                  .add_eos = -1,
+                                  .add_space_prefix = -1,
+                                  .remove_extra = -1 };
+}
+
 void woq_gguf_vocab_release(struct woq_gguf_vocab *v)
 {
     for (size_t i = 0; v->tokens && i < v->n; i++)
@@ -307,6 +312,8 @@ void woq_gguf_vocab_release(struct woq_gguf_vocab *v)
     free(v->tokens);
     free(v->types);
     free(v->merges);
+    free(v->scores);
+    free(v->charsmap);
     free(v->chat_template);
-    *v = (struct woq_gguf_vocab){ .bos = -1, .eos = -1, .unk = -1, .pad = -1 };
+    woq_gguf_vocab_init(v);
 }

@@ -1,14 +1,16 @@
 /* llama2c.c -- a source over llama2.c checkpoints, versions 0 (legacy), 1 (f32) and 2 (Q8_0):
  * formats.md 7 (karpathy/llama2.c, export.py, run.c). A header of seven numbers says all; the rest
- * is arrays in a fixed order, so the file must have exactly the size that follows from it. Its
- * tokenizer.bin is not a tokenizer that woq has: models read from here take ids. */
+ * is arrays in a fixed order, so the file must have exactly the size that follows from it. A
+ * tokenizer.bin beside it travels on as tokenizer.model. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <woq/arch.h>
 #include <woq/threads.h>
 
+#include "llama2c_vocab.h"
 #include "source.h"
 
 #define MAGIC 0x616b3432u
@@ -351,6 +353,40 @@ static void close_state(struct woq_source *s)
     s->priv = NULL;
 }
 
+/* tokenizer.bin of the same folder, if there is one, as a SentencePiece model. */
+static int add_tokenizer(struct woq_source *s, struct woq_error *err)
+{
+    static const char config[] = "{\"tokenizer_class\":\"LlamaTokenizer\",\"legacy\":true}\n";
+    const char *slash = s->path ? strrchr(s->path, '/') : NULL;
+    const int dir = slash ? (int)(slash - s->path) + 1 : 0;
+    struct woq_str path = { 0 }, model = { 0 };
+    char *data = NULL;
+    size_t bytes = 0;
+    int rc = WOQ_OK;
+
+    if (!s->path)
+        return WOQ_OK;
+    if (woq_str_addf(&path, "%.*stokenizer.bin", dir, s->path) < 0)
+        return woq_fail_nomem(err, strlen(s->path));
+    if (access(path.s, F_OK) == 0 &&
+        (rc = woq_file_read(path.s, 0, &data, &bytes, err)) == WOQ_OK &&
+        (rc = woq_llama2c_vocab(&model, data, bytes, err)) == WOQ_OK) {
+        char *text = strdup(config);
+
+        rc = woq_source_add_side(s, "tokenizer.model", model.s, model.len, err);
+        model = (struct woq_str){ 0 }; /* it changed hands */
+        if (rc < 0)
+            free(text);
+        else
+            rc = text ? woq_source_add_side(s, "tokenizer_config.json", text, strlen(text), err)
+                      : woq_fail_nomem(err, sizeof(config));
+    }
+    woq_str_release(&model);
+    woq_str_release(&path);
+    free(data);
+    return rc;
+}
+
 int woq_llama2c_source_init(struct woq_source *s, const void *data, size_t bytes,
                             struct woq_error *err)
 {
@@ -370,7 +406,7 @@ int woq_llama2c_source_init(struct woq_source *s, const void *data, size_t bytes
         return rc;
     const size_t n_parts = list_parts(&state->h, parts);
     if ((rc = check_size(&state->h, parts, n_parts, bytes, err)) < 0 ||
-        (rc = make_config(s, err)) < 0)
+        (rc = make_config(s, err)) < 0 || (rc = add_tokenizer(s, err)) < 0)
         return rc;
     return add_items(s, parts, n_parts, data, err);
 }

@@ -26,6 +26,8 @@ static const char *const side_names[] = {
     "vocab.json",
     "merges.txt",
     "tokenizer.model",
+    "spiece.model",
+    "qwen.tiktoken",
     "chat_template.jinja",
     "chat_template.json",
     "preprocessor_config.json",

@@ -1,6 +1,8 @@
 /* tokenizer_load.c -- see tokenizer_load.h. */
 #include "tokenizer_load.h"
 
+#include "gguf_tokenizer.h"
+#include "llama2c_vocab.h"
 #include "source.h"
 
 #include <woq/model.h>
@@ -12,57 +14,79 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NO_TOKENIZER "a tokenizer.json, or a checkpoint that has one, is needed"
+#define NO_TOKENIZER "a tokenizer.json or tokenizer.model, or a checkpoint with one, is needed"
 
-/* DIR/NAME; *data stays NULL when there is no such file. */
-static int read_beside(const char *dir, const char *name, char **data, size_t *bytes,
-                       struct woq_error *err)
+/* Files of one folder, read when they are asked for. */
+struct folder {
+    const char *dir;
+    const char *vocabulary; /* the only one that is wanted, or NULL */
+    char *data[16];
+    size_t n;
+    struct woq_error err; /* of a file that is there and cannot be read */
+};
+
+static const char *folder_file(void *ctx, const char *name, size_t *bytes)
 {
+    struct folder *f = ctx;
     struct woq_str path = { 0 };
-    int rc = WOQ_OK;
+    const char *data = NULL;
 
-    if (woq_str_addf(&path, "%s/%s", dir, name) < 0 || !path.s)
-        return woq_fail_nomem(err, strlen(dir));
-    if (access(path.s, F_OK) == 0)
-        rc = woq_file_read(path.s, 0, data, bytes, err);
+    if (f->vocabulary && strncmp(name, "tokenizer_config", 16) != 0 &&
+        strncmp(name, "added_tokens", 12) != 0)
+        return NULL;
+    if (f->n == sizeof(f->data) / sizeof(f->data[0]) ||
+        woq_str_addf(&path, "%s/%s", f->dir, name) < 0)
+        return NULL;
+    if (access(path.s, F_OK) == 0 &&
+        woq_file_read(path.s, 0, &f->data[f->n], bytes, &f->err) == WOQ_OK)
+        data = f->data[f->n++];
     woq_str_release(&path);
-    return rc;
+    return data;
 }
 
 static int from_folder(struct woq_tokenizer **t, const char *path, struct woq_error *err)
 {
-    char *json = NULL, *config = NULL;
-    size_t bytes = 0, config_bytes = 0;
-    int rc = read_beside(path, "tokenizer.json", &json, &bytes, err);
+    struct folder f = { .dir = path };
+    int rc = woq_tokenizer_from_files(t, folder_file, &f, err);
 
-    if (rc == WOQ_OK && !json)
-        rc = woq_fail(err, WOQ_ETYPE, NO_TOKENIZER, "folder '%s' has no tokenizer.json", path);
-    if (rc == WOQ_OK)
-        rc = read_beside(path, "tokenizer_config.json", &config, &config_bytes, err);
-    if (rc == WOQ_OK && (rc = woq_tokenizer_open(t, json, bytes, config, config_bytes, err)) < 0)
+    if (f.err.status < 0) {
+        if (rc == WOQ_OK)
+            woq_tokenizer_close(*t);
+        *t = NULL;
+        *err = f.err;
+        rc = f.err.status;
+    } else if (rc == WOQ_ITEM) {
+        rc = woq_fail(err, WOQ_ETYPE, NO_TOKENIZER,
+                      "folder '%s' has no tokenizer.json and no tokenizer.model", path);
+    } else if (rc < 0) {
         woq_error_at(err, "%s", path);
-    free(json);
-    free(config);
+    }
+    for (size_t i = 0; i < f.n; i++)
+        free(f.data[i]);
     return rc;
 }
 
-/* A file tokenizer.json; its tokenizer_config.json lies beside it. */
-static int from_json(struct woq_tokenizer **t, const char *path, struct woq_error *err)
+/* A tokenizer's own file; its tokenizer_config.json lies beside it. */
+static int from_file(struct woq_tokenizer **t, const char *path, struct woq_error *err)
 {
-    const char *slash = strrchr(path, '/');
-    char *json = NULL, *config = NULL, *dir = NULL;
+    const char *slash = strrchr(path, '/'), *config;
+    char *data = NULL, *dir = NULL;
     size_t bytes = 0, config_bytes = 0;
-    int rc = woq_file_read(path, 0, &json, &bytes, err);
+    struct folder f = { .vocabulary = path };
+    int rc = woq_file_read(path, 0, &data, &bytes, err);
 
-    dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    f.dir = dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
     if (rc == WOQ_OK && !dir)
         rc = woq_fail_nomem(err, strlen(path));
-    if (rc == WOQ_OK && dir)
-        rc = read_beside(dir, "tokenizer_config.json", &config, &config_bytes, err);
-    if (rc == WOQ_OK && (rc = woq_tokenizer_open(t, json, bytes, config, config_bytes, err)) < 0)
-        woq_error_at(err, "%s", path);
-    free(json);
-    free(config);
+    if (rc == WOQ_OK && dir) {
+        config = folder_file(&f, "tokenizer_config.json", &config_bytes);
+        rc = woq_tokenizer_open(t, data, bytes, config, config_bytes, err);
+        if (rc < 0)
+            woq_error_at(err, "%s", path);
+    }
+    for (size_t i = 0; i < f.n; i++)
+        free(f.data[i]);
+    free(data);
     free(dir);
     return rc;
 }
@@ -85,30 +109,66 @@ static int from_stream(struct woq_tokenizer **t, const char *path, struct woq_er
     return rc;
 }
 
-static const struct woq_side *side_file(const struct woq_source *s, const char *name)
+static int from_llama2c(struct woq_tokenizer **t, const char *path, struct woq_error *err)
 {
+    struct woq_str model = { 0 };
+    char *data = NULL;
+    size_t bytes;
+    int rc = woq_file_read(path, 0, &data, &bytes, err);
+
+    if (rc == WOQ_OK && (rc = woq_llama2c_vocab(&model, data, bytes, err)) == WOQ_OK)
+        rc = woq_tokenizer_open(t, model.s, model.len, NULL, 0, err);
+    if (rc < 0)
+        woq_error_at(err, "%s", path);
+    woq_str_release(&model);
+    free(data);
+    return rc;
+}
+
+/* A GGUF file of any architecture, with or without tensors. */
+static int from_gguf(struct woq_tokenizer **t, const char *path, struct woq_error *err)
+{
+    struct woq_str text = { 0 }, config = { 0 };
+    struct woq_gguf g = { 0 };
+    const char *name;
+    int rc = woq_gguf_open(&g, path, err);
+
+    if (rc == WOQ_OK && (rc = woq_gguf_tokenizer(&g, &name, &text, &config, err)) == WOQ_OK)
+        rc = woq_tokenizer_open(t, text.s, text.len, config.s, config.len, err);
+    if (rc < 0)
+        woq_error_at(err, "%s", path);
+    woq_gguf_release(&g);
+    woq_str_release(&text);
+    woq_str_release(&config);
+    return rc;
+}
+
+static const char *side_file(void *ctx, const char *name, size_t *bytes)
+{
+    const struct woq_source *s = ctx;
+
     for (size_t i = 0; i < s->n_side; i++)
-        if (!strcmp(s->side[i].name, name))
-            return &s->side[i];
+        if (!strcmp(s->side[i].name, name)) {
+            *bytes = s->side[i].bytes;
+            return s->side[i].data;
+        }
     return NULL;
 }
 
 static int from_source(struct woq_tokenizer **t, const char *path, struct woq_error *err)
 {
-    const struct woq_side *json, *config;
     struct woq_source *s = NULL;
     int rc = woq_source_open(&s, path, err);
 
     if (rc < 0)
         return rc;
-    json = side_file(s, "tokenizer.json");
-    config = side_file(s, "tokenizer_config.json");
-    if (json)
-        rc = woq_tokenizer_open(t, json->data, json->bytes, config ? config->data : NULL,
-                                config ? config->bytes : 0, err);
-    else
-        rc = woq_fail(err, WOQ_ETYPE, NO_TOKENIZER,
-                      "this %s checkpoint comes without a tokenizer that can be read", s->format);
+    rc = woq_tokenizer_from_files(t, side_file, s, err);
+    if (rc == WOQ_ITEM)
+        rc = s->no_tokenizer.status < 0
+                 ? woq_fail(err, WOQ_ETYPE, NO_TOKENIZER, "%s", s->no_tokenizer.what)
+                 : woq_fail(err, WOQ_ETYPE, NO_TOKENIZER,
+                            "this %s checkpoint comes without a tokenizer that can be read",
+                            s->format);
     if (rc < 0)
         woq_error_at(err, "%s", path);
     woq_source_close(s);
@@ -118,7 +178,7 @@ static int from_source(struct woq_tokenizer **t, const char *path, struct woq_er
 int woq_tokenizer_load(struct woq_tokenizer **t, const char *path, struct woq_error *err)
 {
     static const unsigned char start_code[] = { 0x89, 'W', 'O', 'Q' };
-    unsigned char magic[9] = { 0 };
+    unsigned char magic[1024] = { 0 };
     struct stat st;
     ssize_t n;
     int fd;
@@ -134,9 +194,13 @@ int woq_tokenizer_load(struct woq_tokenizer **t, const char *path, struct woq_er
     close(fd);
     if (n >= 4 && !memcmp(magic, start_code, 4))
         return from_stream(t, path, err);
+    if (n >= 4 && !memcmp(magic, "GGUF", 4))
+        return from_gguf(t, path, err);
+    if (n > 0 && woq_llama2c_is_vocab((const char *)magic, (size_t)n))
+        return from_llama2c(t, path, err);
     /* safetensors has its '{' at byte 8, behind a length. */
-    if (n > 0 && magic[0] && strchr("{ \t\r\n", magic[0]) &&
+    if (n > 0 && woq_tokenizer_is((const char *)magic, (size_t)n) &&
         !(n > 8 && magic[8] == '{' && !magic[7]))
-        return from_json(t, path, err);
+        return from_file(t, path, err);
     return from_source(t, path, err);
 }

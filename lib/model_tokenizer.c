@@ -2,18 +2,25 @@
  * no text do not link one. */
 #include <woq/model.h>
 
+static const char *frame_file(void *ctx, const char *name, size_t *bytes)
+{
+    const struct woq_array *a = woq_modl_file(ctx, name);
+
+    *bytes = a ? a->bytes : 0;
+    return a ? a->data : NULL;
+}
+
 int woq_modl_tokenizer(const struct woq_frame *modl, struct woq_tokenizer **t,
                        struct woq_error *err)
 {
-    const struct woq_array *a = woq_modl_file(modl, "tokenizer.json");
-    const struct woq_array *config = woq_modl_file(modl, "tokenizer_config.json");
+    /* The frame is only read; a callback's context has no const. */
+    struct woq_frame view = *modl;
+    const int rc = woq_tokenizer_from_files(t, frame_file, &view, err);
 
-    if (!a)
+    if (rc == WOQ_ITEM)
         return woq_fail(err, WOQ_EDATA,
-                        "put the model's tokenizer.json beside its config.json, or give ids "
-                        "(--tokens)",
+                        "put the model's tokenizer.json or tokenizer.model beside its config.json, "
+                        "or give ids (--tokens)",
                         "this model came without a tokenizer.json");
-    const int rc = woq_tokenizer_open(t, a->data, a->bytes, config ? config->data : NULL,
-                                      config ? config->bytes : 0, err);
-    return rc < 0 ? woq_error_at(err, "tokenizer.json") : rc;
+    return rc < 0 ? woq_error_at(err, "tokenizer") : rc;
 }

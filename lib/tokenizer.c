@@ -96,7 +96,9 @@ static int index_ids(struct woq_tokenizer *t, struct woq_error *err)
     for (size_t i = 0; i < t->added.n; i++) {
         const struct tok_added *a = &t->added.a[i];
 
-        if (t->added_of[a->id] || (t->token_of[a->id] && !tok_map_get(vocab, a->content, a->bytes)))
+        /* In a SentencePiece model a space is U+2581, in the token it is a space. */
+        if (t->added_of[a->id] ||
+            (t->token_of[a->id] && !t->spm.on && !tok_map_get(vocab, a->content, a->bytes)))
             return woq_fail(err, WOQ_EDATA, NULL,
                             "tokenizer.json: added token '%.60s' has id %u of another token",
                             a->content, a->id);
@@ -129,56 +131,123 @@ static int parse_model(struct woq_tokenizer *t, const struct woq_json *model, st
     return rc;
 }
 
-static int build(struct woq_tokenizer *t, const struct woq_json *root, struct woq_error *err)
+static int load_json(struct woq_tokenizer *t, const struct woq_json *root, struct woq_error *err)
 {
     const struct woq_json *decoder = woq_json_get(root, "decoder");
-    struct tok_work *w = NULL;
     int rc;
 
     if (woq_json_type(root) != WOQ_JOBJECT)
         return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.json is not an object");
-    byte_alphabet(t);
-    rc = woq_regex_open(&t->gpt2, gpt2_regex, sizeof(gpt2_regex) - 1, WOQ_REGEX_ONIGURUMA, err);
-    if (rc < 0 || (rc = parse_model(t, woq_json_get(root, "model"), err)) < 0 ||
+    if ((rc = parse_model(t, woq_json_get(root, "model"), err)) < 0 ||
         (rc = tok_added_parse(&t->added, woq_json_get(root, "added_tokens"), &t->vocab.map, err)) <
             0 ||
         (rc = index_ids(t, err)) < 0 ||
         (rc = tok_normalizer_parse(&t->normalizer, woq_json_get(root, "normalizer"), err)) < 0 ||
         (rc = tok_pre_parse(&t->pre, woq_json_get(root, "pre_tokenizer"), err)) < 0 ||
-        (rc = tok_post_parse(t, woq_json_get(root, "post_processor"), err)) < 0 ||
-        (rc = tok_decoder_parse(&t->decoder, decoder, err)) < 0)
+        (rc = tok_post_parse(t, woq_json_get(root, "post_processor"), err)) < 0)
         return rc;
     t->has_decoder = woq_json_type(decoder) != WOQ_JNULL;
-    if ((rc = tok_work_new(&w, err)) < 0)
+    return tok_decoder_parse(&t->decoder, decoder, err);
+}
+
+static int open_json(struct woq_tokenizer *t, const char *json, size_t bytes,
+                     const struct woq_json *config, struct woq_error *err)
+{
+    const size_t bad = woq_utf8_valid(json, bytes);
+    struct woq_json *root = NULL;
+    int rc;
+
+    /* Everything behind this line relies on whole characters. */
+    rc = bad < bytes ? woq_fail(err, WOQ_EDATA, NULL, "not UTF-8 at byte %zu", bad)
+                     : woq_json_parse(&root, json, bytes, err);
+    if (rc < 0)
+        woq_error_at(err, "tokenizer.json");
+    else
+        rc = load_json(t, root, err);
+    woq_json_free(root);
+    if (rc == WOQ_OK && config) {
+        tok_config_tokens(t, config);
+        rc = tok_config_template(t, tok_class_find(config), config, err);
+    }
+    return rc;
+}
+
+static int open_other(struct woq_tokenizer *t, const char *data, size_t bytes,
+                      const struct woq_json *config, struct woq_error *err)
+{
+    const struct tok_class *class = tok_class_find(config);
+    int rc = tok_is_tiktoken(data, bytes) ? tok_tiktoken_load(t, data, bytes, class, err)
+                                          : tok_spm_load(t, data, bytes, err);
+
+    if (rc < 0 || (rc = tok_class_added(t, class, t->vocab.map.n, config, err)) < 0 ||
+        (rc = index_ids(t, err)) < 0)
+        return rc;
+    if (config)
+        tok_config_tokens(t, config);
+    return tok_class_around(t, class, config, err);
+}
+
+enum vocabulary { NO_VOCABULARY, JSON, TIKTOKEN, SPM };
+
+static enum vocabulary kind_of(const char *data, size_t bytes)
+{
+    size_t i = 0;
+
+    if (tok_is_tiktoken(data, bytes))
+        return TIKTOKEN;
+    while (i < bytes && data[i] && strchr(" \t\r\n", data[i]))
+        i++;
+    if (i < bytes && (data[i] == '{' || data[i] == '['))
+        return JSON;
+    /* The first field of a SentencePiece model is a piece: number, length, its text. */
+    if (bytes > 3 && data[0] == '\n' && (data[2] == '\n' || data[3] == '\n'))
+        return SPM;
+    return NO_VOCABULARY;
+}
+
+bool woq_tokenizer_is(const char *data, size_t bytes)
+{
+    return kind_of(data, bytes) != NO_VOCABULARY;
+}
+
+static int open_any(struct woq_tokenizer *t, const char *data, size_t bytes,
+                    const struct woq_json *config, struct woq_error *err)
+{
+    struct tok_work *w = NULL;
+    enum vocabulary kind;
+    int rc;
+
+    byte_alphabet(t);
+    t->bos = t->eos = -1;
+    rc = woq_regex_open(&t->gpt2, gpt2_regex, sizeof(gpt2_regex) - 1, WOQ_REGEX_ONIGURUMA, err);
+    if (rc < 0)
+        return rc;
+    kind = kind_of(data, bytes);
+    rc = kind == SPM || kind == TIKTOKEN ? open_other(t, data, bytes, config, err)
+                                         : open_json(t, data, bytes, config, err);
+    if (rc < 0 || (rc = tok_work_new(&w, err)) < 0)
         return rc;
     rc = tok_added_build(t, w, err);
     atomic_store(&t->cell->work, w);
     return rc;
 }
 
-int woq_tokenizer_open(struct woq_tokenizer **out, const char *json, size_t bytes,
+int woq_tokenizer_open(struct woq_tokenizer **out, const char *data, size_t bytes,
                        const char *config_json, size_t config_bytes, struct woq_error *err)
 {
     struct woq_tokenizer *t = calloc(1, sizeof(*t));
-    struct woq_json *root = NULL;
-    int rc;
+    struct woq_json *config = NULL;
+    int rc = WOQ_OK;
 
     if (!t || !(t->cell = calloc(1, sizeof(*t->cell)))) {
         free(t);
         return woq_fail_nomem(err, sizeof(*t));
     }
-    t->bos = t->eos = -1;
-    /* Everything behind this line relies on whole characters. */
-    rc = woq_utf8_valid(json, bytes) < bytes
-             ? woq_fail(err, WOQ_EDATA, NULL, "not UTF-8 at byte %zu", woq_utf8_valid(json, bytes))
-             : woq_json_parse(&root, json, bytes, err);
-    if (rc < 0)
-        woq_error_at(err, "tokenizer.json");
-    else
-        rc = build(t, root, err);
-    woq_json_free(root);
-    if (rc == WOQ_OK && config_json)
-        rc = tok_config_apply(t, config_json, config_bytes, err);
+    if (config_json && (rc = woq_json_parse(&config, config_json, config_bytes, err)) < 0)
+        woq_error_at(err, "tokenizer_config.json");
+    if (rc == WOQ_OK)
+        rc = open_any(t, data, bytes, config, err);
+    woq_json_free(config);
     if (rc < 0)
         woq_tokenizer_close(t);
     else
@@ -193,6 +262,7 @@ void woq_tokenizer_close(struct woq_tokenizer *t)
     tok_map_release(&t->vocab.map);
     tok_bpe_release(&t->bpe);
     tok_unigram_release(&t->unigram);
+    tok_spm_release(&t->spm);
     tok_added_release(&t->added);
     tok_steps_release(&t->normalizer);
     tok_steps_release(&t->pre);

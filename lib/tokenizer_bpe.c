@@ -39,14 +39,26 @@ static const struct tok_merge *merge_get(const struct tok_bpe *b, uint32_t left,
     return NULL;
 }
 
-static void merge_set(struct tok_bpe *b, uint32_t left, uint32_t right, uint32_t rank, uint32_t id)
+void tok_bpe_add(struct tok_bpe *b, uint32_t left, uint32_t right, uint32_t rank, uint32_t id)
 {
     const uint64_t key = (uint64_t)left << 32 | right;
     size_t i = merge_hash(key) & (b->n_slots - 1);
 
     while (b->merge[i].key != FREE_KEY && b->merge[i].key != key)
         i = (i + 1) & (b->n_slots - 1);
-    b->merge[i] = (struct tok_merge){ key, rank, id }; /* the last of equal merges counts */
+    b->merge[i] = (struct tok_merge){ key, rank, id };
+}
+
+int tok_bpe_reserve(struct tok_bpe *b, size_t n, struct woq_error *err)
+{
+    for (b->n_slots = 64; b->n_slots / 2 < n; b->n_slots *= 2)
+        ;
+    b->merge = woq_alloc(b->n_slots * sizeof(*b->merge), err);
+    if (!b->merge)
+        return WOQ_ENOMEM;
+    for (size_t i = 0; i < b->n_slots; i++)
+        b->merge[i].key = FREE_KEY;
+    return WOQ_OK;
 }
 
 static int load_vocab(struct tok_vocab *v, const struct woq_json *vocab, struct woq_error *err)
@@ -93,7 +105,7 @@ static int add_merge(struct tok_bpe *b, size_t rank, const char *left, size_t le
     made = tok_map_get(&b->vocab->map, both->s, both->len);
     if (!made)
         return no_token(err, rank, both->s, both->len);
-    merge_set(b, l->value, r->value, (uint32_t)rank, made->value);
+    tok_bpe_add(b, l->value, r->value, (uint32_t)rank, made->value);
     return WOQ_OK;
 }
 
@@ -125,14 +137,8 @@ static int load_merges(struct tok_bpe *b, const struct woq_json *merges, struct 
     size_t rank = 0;
     int rc = WOQ_OK;
 
-    b->n_merges = woq_json_len(merges);
-    for (b->n_slots = 64; b->n_slots < b->n_merges * 2; b->n_slots *= 2)
-        ;
-    b->merge = woq_alloc(b->n_slots * sizeof(*b->merge), err);
-    if (!b->merge)
-        return WOQ_ENOMEM;
-    for (size_t i = 0; i < b->n_slots; i++)
-        b->merge[i].key = FREE_KEY;
+    if ((rc = tok_bpe_reserve(b, woq_json_len(merges), err)) < 0)
+        return rc;
     woq_json_each(item, merges)
     {
         const char *line = woq_json_str(item);
@@ -185,6 +191,7 @@ void tok_bpe_release(struct tok_bpe *b)
     free(b->merge);
     free(b->prefix);
     free(b->suffix);
+    free(b->unused);
     free(b->unk);
     *b = (struct tok_bpe){ 0 };
 }
@@ -305,6 +312,8 @@ static int queue(const struct tok_bpe *b, struct tok_work *w, uint32_t pos, stru
 
     if (!m)
         return WOQ_OK;
+    if (b->unused && b->unused[m->id])
+        w->split[m->id] = (struct tok_halves){ node[pos].id, node[right].id };
     if ((rc = tok_grow(&w->heap, &w->cap_heap, w->n_heap + 1, sizeof(*w->heap), err)) < 0)
         return rc;
     q = (struct tok_queued){ m->rank, pos, m->id };
@@ -374,7 +383,7 @@ static int merge_long(const struct tok_bpe *b, struct tok_work *w, struct woq_id
 
 int tok_bpe_merge(const struct tok_bpe *b, struct tok_work *w, struct woq_error *err)
 {
-    if (w->symbols.n > SHORT_WORD)
+    if (w->symbols.n > SHORT_WORD || b->unused)
         return merge_long(b, w, &w->symbols, err);
     merge_short(b, w->symbols.ids, &w->symbols.n);
     return WOQ_OK;

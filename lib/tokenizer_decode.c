@@ -259,6 +259,17 @@ static int end_of_word(const struct tok_step *s, struct tok_work *w, bool last, 
     return rc;
 }
 
+static int spm(const struct woq_tokenizer *t, struct tok_work *w, struct woq_error *err)
+{
+    struct woq_str text = { 0 };
+    int rc = tok_spm_decode(t, w, &text, err);
+
+    if (rc == WOQ_OK)
+        rc = put(w, text.s ? text.s : "", text.len, err);
+    woq_str_release(&text);
+    return rc;
+}
+
 static int each_token(const struct tok_step *s, struct tok_work *w, struct woq_error *err)
 {
     int rc = WOQ_OK;
@@ -289,6 +300,8 @@ static int decode_step(const struct woq_tokenizer *t, const struct tok_step *s, 
     w->next.n = 0;
     if (s->kind == TOK_DEC_BYTELEVEL)
         rc = byte_level(t, w, err);
+    else if (s->kind == TOK_DEC_SPM)
+        rc = spm(t, w, err);
     else if (s->kind == TOK_DEC_BYTEFALLBACK)
         rc = byte_fallback(w, err);
     else if (s->kind == TOK_DEC_FUSE)
@@ -342,10 +355,14 @@ static int collect(const struct woq_tokenizer *t, struct tok_work *w, const uint
         if (!text)
             return woq_fail(err, WOQ_EDATA, NULL, "token %zu: id %u is not in the vocabulary (%zu)",
                             i, ids[i], t->n_ids);
-        e = skip_special ? tok_map_get(&t->added.by_content, text, len) : NULL;
+        /* SentencePiece's own decoder drops them: they end a run of bytes. */
+        e = skip_special && !t->spm.on ? tok_map_get(&t->added.by_content, text, len) : NULL;
         if (!e || !t->added.a[e->value].special)
             rc = put(w, text, len, err);
+        if (rc == WOQ_OK && w->next.n)
+            w->next.p[w->next.n - 1].id = ids[i];
     }
+    w->skip_special = skip_special;
     return rc;
 }
 

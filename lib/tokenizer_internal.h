@@ -8,6 +8,11 @@
  *   tokenizer_word.c    one piece of text to ids: the cache, and the model behind it
  *   tokenizer_bpe.c     merges
  *   tokenizer_unigram.c the likeliest segmentation
+ *   tokenizer_pairs.c   merges from pieces with ranks
+ *   tokenizer_spm.c     SentencePiece models: loading, normalizer, BPE
+ *   tokenizer_spm_decode.c  and decoding
+ *   tokenizer_tiktoken.c  tiktoken files
+ *   tokenizer_config.c  classes of tokenizer_config.json
  *   tokenizer_charsmap.c replacements compiled by SentencePiece
  *   tokenizer_added.c   added tokens: cutting them out of a text
  *   tokenizer_split.c   patterns and what becomes of their matches
@@ -20,6 +25,7 @@
 #ifndef WOQ_TOKENIZER_INTERNAL_H
 #define WOQ_TOKENIZER_INTERNAL_H
 #include <woq/regex.h>
+#include <woq/spm.h>
 #include <woq/tokenizer.h>
 #include <woq/unicode.h>
 
@@ -82,6 +88,12 @@ struct tok_work {
     size_t n_spans, cap_spans;
     struct woq_ids word_ids;
     struct woq_ids symbols;
+    struct woq_ids spare;
+    struct tok_halves { /* SentencePiece: what an unused piece was last queued from, per id */
+        uint32_t left, right;
+    } * split;
+    size_t cap_split;
+    bool skip_special;     /* decoding */
     struct tok_best *best; /* Unigram: the best path to each byte */
     size_t cap_best;
     struct tok_node *node; /* long words */
@@ -154,6 +166,7 @@ enum tok_kind {
     TOK_NORM_STRIP_ACCENTS,
     TOK_NORM_BYTELEVEL,
     TOK_NORM_CHARSMAP,
+    TOK_NORM_SPM,
     TOK_NORM_REPLACE,
     TOK_NORM_PREPEND,
     TOK_NORM_STRIP,
@@ -168,7 +181,8 @@ enum tok_kind {
     TOK_DEC_FUSE,
     TOK_DEC_STRIP,
     TOK_DEC_METASPACE,
-    TOK_DEC_BPE
+    TOK_DEC_BPE,
+    TOK_DEC_SPM
 };
 enum tok_prepend { TOK_PREPEND_NEVER, TOK_PREPEND_FIRST, TOK_PREPEND_ALWAYS };
 
@@ -252,13 +266,22 @@ struct tok_merge { /* slot of a hash; key UINT64_MAX = free */
 struct tok_bpe {
     const struct tok_vocab *vocab;
     struct tok_merge *merge;
-    size_t n_merges, n_slots;
+    size_t n_slots;
     char *prefix, *suffix, *unk; /* NULL when empty */
     bool fuse_unk, byte_fallback, ignore_merges;
+    bool *unused; /* per id: merged, but to fall apart again; NULL: none */
 };
 /* Fills the vocabulary too. */
 int tok_bpe_parse(struct tok_bpe *b, struct tok_vocab *vocab, const struct woq_json *model,
                   struct woq_error *err);
+/* Room for `n` merges; then each, the last of equal ones counts. */
+int tok_bpe_reserve(struct tok_bpe *b, size_t n, struct woq_error *err);
+void tok_bpe_add(struct tok_bpe *b, uint32_t left, uint32_t right, uint32_t rank, uint32_t id);
+/* Merges of any two neighbours whose concatenation is in the vocabulary: rank[id], lowest first,
+ * or TOK_NO_ID for tokens that are not merged. A character that is no token takes part as
+ * `unknown` | its code point. */
+int tok_bpe_from_pieces(struct tok_bpe *b, const uint32_t *rank, uint32_t unknown,
+                        struct woq_error *err);
 void tok_bpe_release(struct tok_bpe *b);
 /* One word to w->symbols. */
 int tok_bpe_encode(const struct tok_bpe *b, struct tok_work *w, const char *text, size_t len,
@@ -274,6 +297,7 @@ struct tok_unigram {
     double unk_score;
     long unk; /* -1: none */
     bool byte_fallback;
+    const uint8_t *type; /* SentencePiece's (enum woq_spm_type), whose sums are floats; or NULL */
 };
 int tok_unigram_parse(struct tok_unigram *u, struct tok_vocab *vocab, const struct woq_json *model,
                       struct woq_error *err);
@@ -281,6 +305,55 @@ void tok_unigram_release(struct tok_unigram *u);
 /* One word to w->symbols. */
 int tok_unigram_encode(const struct tok_unigram *u, struct tok_work *w, const char *text,
                        size_t len, struct woq_error *err);
+
+/* ------------------------------------------------------------------ SentencePiece */
+struct tok_spm {
+    bool on;
+    bool byte_fallback, space_suffix, dummy_prefix, remove_extra, escape;
+    bool only_first; /* no dummy prefix behind an added token */
+    struct tok_charsmap charsmap;
+    struct tok_trie user; /* user-defined pieces -> id */
+    struct woq_str unk_surface;
+    uint8_t *type; /* [n] enum woq_spm_type */
+    size_t n;
+    uint32_t unk;
+};
+/* Fills vocabulary, model and steps of *t. */
+int tok_spm_load(struct woq_tokenizer *t, const char *data, size_t bytes, struct woq_error *err);
+void tok_spm_release(struct tok_spm *s);
+int tok_spm_normalize(const struct tok_spm *s, const char *text, size_t len, bool first,
+                      struct woq_str *out, struct woq_error *err);
+/* One word to w->symbols. */
+int tok_spm_encode(const struct woq_tokenizer *t, struct tok_work *w, const char *text, size_t len,
+                   struct woq_error *err);
+/* Appends the text of w->pieces. */
+int tok_spm_decode(const struct woq_tokenizer *t, struct tok_work *w, struct woq_str *out,
+                   struct woq_error *err);
+
+/* ------------------------------------------------------------------ classes */
+#define TOK_CLASS_SPECIAL 6
+struct tok_class {
+    const char *name;
+    bool bos, eos;                          /* added unless tokenizer_config.json says otherwise */
+    bool rebuilds;                          /* ... even where tokenizer.json has a template */
+    const char *prefix[2];                  /* tokens before each text */
+    const char *special[TOK_CLASS_SPECIAL]; /* tokens behind the vocabulary, */
+    unsigned n_extra;                       /* and so many <|extra_N|> behind them */
+    const char *normalizer, *pre;           /* of tiktoken files: JSON as in tokenizer.json */
+};
+/* By "tokenizer_class"; NULL if it is absent or not known. */
+const struct tok_class *tok_class_find(const struct woq_json *config);
+/* Added tokens of a vocabulary that has none itself. */
+int tok_class_added(struct woq_tokenizer *t, const struct tok_class *c, size_t n_ids,
+                    const struct woq_json *config, struct woq_error *err);
+int tok_class_around(struct woq_tokenizer *t, const struct tok_class *c,
+                     const struct woq_json *config, struct woq_error *err);
+
+/* ------------------------------------------------------------------ tiktoken */
+/* Does it begin with a line of such a file? */
+bool tok_is_tiktoken(const char *data, size_t bytes);
+int tok_tiktoken_load(struct woq_tokenizer *t, const char *data, size_t bytes,
+                      const struct tok_class *c, struct woq_error *err);
 
 /* ------------------------------------------------------------------ one piece */
 /* Appends the ids of a piece of text. */
@@ -311,13 +384,14 @@ int tok_added_split(const struct tok_added_set *set, const struct tok_trie *trie
 
 /* ------------------------------------------------------------------ the whole */
 struct tok_cell; /* one struct tok_work to be taken and given back, without a lock */
-enum tok_model { TOK_BPE, TOK_UNIGRAM };
+enum tok_model { TOK_BPE, TOK_SPM_BPE, TOK_UNIGRAM };
 struct woq_tokenizer {
     enum tok_model model;
     struct tok_vocab vocab;
-    struct tok_bpe bpe;         /* TOK_BPE */
+    struct tok_bpe bpe;         /* TOK_BPE, TOK_SPM_BPE */
     struct tok_unigram unigram; /* TOK_UNIGRAM */
-    bool cut_at_marks;          /* a text may be cut in front of U+2581 behind something else */
+    struct tok_spm spm;
+    bool cut_at_marks; /* a text may be cut in front of U+2581 behind something else */
     struct tok_added_set added;
     struct tok_steps normalizer, pre, decoder;
     bool has_decoder, clean_up;
@@ -332,8 +406,10 @@ struct woq_tokenizer {
     struct tok_cell *cell;
 };
 int tok_post_parse(struct woq_tokenizer *t, const struct woq_json *v, struct woq_error *err);
-int tok_config_apply(struct woq_tokenizer *t, const char *text, size_t bytes,
-                     struct woq_error *err);
+/* BOS, EOS and clean-up as tokenizer_config.json says, `c` being its class or NULL. */
+void tok_config_tokens(struct woq_tokenizer *t, const struct woq_json *config);
+int tok_config_template(struct woq_tokenizer *t, const struct tok_class *c,
+                        const struct woq_json *config, struct woq_error *err);
 /* Text of an id, or NULL. */
 const char *tok_token(const struct woq_tokenizer *t, uint32_t id, size_t *bytes);
 

@@ -145,6 +145,8 @@ void tok_work_free(struct tok_work *w)
     free(w->node);
     free(w->heap);
     free(w->best);
+    free(w->split);
+    woq_ids_release(&w->spare);
     free(w);
 }
 

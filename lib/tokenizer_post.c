@@ -131,39 +131,22 @@ static long config_token(const struct woq_tokenizer *t, const struct woq_json *c
     return text ? woq_tokenizer_id(t, text) : -1;
 }
 
-/* Classes that make their template anew from add_bos_token and add_eos_token. */
-static bool rebuilds_template(const char *class)
+void tok_config_tokens(struct woq_tokenizer *t, const struct woq_json *config)
 {
-    static const char *const classes[] = { "LlamaTokenizer",     "LlamaTokenizerFast",
-                                           "CodeLlamaTokenizer", "CodeLlamaTokenizerFast",
-                                           "GemmaTokenizer",     "GemmaTokenizerFast",
-                                           "CohereTokenizer",    "CohereTokenizerFast" };
+    const long bos = config_token(t, config, "bos_token");
+    const long eos = config_token(t, config, "eos_token");
 
-    for (size_t i = 0; class && i < sizeof(classes) / sizeof(classes[0]); i++)
-        if (!strcmp(class, classes[i]))
-            return true;
-    return false;
+    t->bos = bos >= 0 || !t->spm.on ? bos : t->bos;
+    t->eos = eos >= 0 || !t->spm.on ? eos : t->eos;
+    t->clean_up = woq_json_get_bool(config, "clean_up_tokenization_spaces", false);
+    t->spm.only_first = !woq_json_get_bool(config, "legacy", true);
 }
 
-int tok_config_apply(struct woq_tokenizer *t, const char *text, size_t bytes, struct woq_error *err)
+int tok_config_template(struct woq_tokenizer *t, const struct tok_class *c,
+                        const struct woq_json *config, struct woq_error *err)
 {
-    struct woq_json *config = NULL;
-    int rc = woq_json_parse(&config, text, bytes, err);
-
-    if (rc < 0) {
-        woq_error_at(err, "tokenizer_config.json");
-        return rc;
-    }
-    t->bos = config_token(t, config, "bos_token");
-    t->eos = config_token(t, config, "eos_token");
-    t->clean_up = woq_json_get_bool(config, "clean_up_tokenization_spaces", false);
-    if (rebuilds_template(woq_json_get_str(config, "tokenizer_class"))) {
-        t->prefix.n = t->suffix.n = 0;
-        if (woq_json_get_bool(config, "add_bos_token", true) && t->bos >= 0)
-            rc = woq_ids_push(&t->prefix, (uint32_t)t->bos, err);
-        if (rc == WOQ_OK && woq_json_get_bool(config, "add_eos_token", false) && t->eos >= 0)
-            rc = woq_ids_push(&t->suffix, (uint32_t)t->eos, err);
-    }
-    woq_json_free(config);
-    return rc;
+    if (!c || !c->rebuilds)
+        return WOQ_OK;
+    t->prefix.n = t->suffix.n = 0;
+    return tok_class_around(t, c, config, err);
 }

@@ -93,8 +93,8 @@ static int metaspace(const struct tok_step *s, const struct tok_piece *p, const 
     return rc;
 }
 
-static int change(const struct tok_step *s, struct tok_work *w, struct tok_piece *p,
-                  struct woq_error *err)
+static int change(const struct woq_tokenizer *t, const struct tok_step *s, struct tok_work *w,
+                  struct tok_piece *p, struct woq_error *err)
 {
     const char *text = w->text.s + p->off;
     struct woq_str *out = &w->other;
@@ -110,6 +110,8 @@ static int change(const struct tok_step *s, struct tok_work *w, struct tok_piece
         return nmt(text, p->len, out, err);
     case TOK_NORM_STRIP_ACCENTS:
         return strip_accents(text, p->len, out, err);
+    case TOK_NORM_SPM:
+        return tok_spm_normalize(&t->spm, text, p->len, p->first, out, err);
     case TOK_NORM_CHARSMAP:
         return tok_charsmap_run(&s->charsmap, text, p->len, out, err);
     case TOK_NORM_REPLACE:
@@ -132,7 +134,8 @@ static int change(const struct tok_step *s, struct tok_work *w, struct tok_piece
 }
 
 /* Runs change() over all text into the other buffer. */
-static int change_all(const struct tok_step *s, struct tok_work *w, struct woq_error *err)
+static int change_all(const struct woq_tokenizer *t, const struct tok_step *s, struct tok_work *w,
+                      struct woq_error *err)
 {
     struct woq_str old;
     size_t n = 0;
@@ -143,7 +146,7 @@ static int change_all(const struct tok_step *s, struct tok_work *w, struct woq_e
         const size_t at = w->other.len;
 
         if (p.id == TOK_NO_ID) {
-            const int rc = change(s, w, &p, err);
+            const int rc = change(t, s, w, &p, err);
 
             if (rc < 0)
                 return rc;
@@ -228,7 +231,7 @@ static int run_one(const struct woq_tokenizer *t, const struct tok_step *s, stru
     case TOK_PRE_SPLIT:
         return split_all(&s->pattern, s->behaviour, s->invert, w, err);
     case TOK_PRE_BYTELEVEL:
-        if (s->prefix_space && (rc = change_all(s, w, err)) < 0)
+        if (s->prefix_space && (rc = change_all(t, s, w, err)) < 0)
             return rc;
         if (s->use_regex) {
             const struct tok_pattern gpt2 = { .re = t->gpt2 };
@@ -240,7 +243,7 @@ static int run_one(const struct woq_tokenizer *t, const struct tok_step *s, stru
     case TOK_NORM_BYTELEVEL:
         return to_alphabet(t, w, err);
     case TOK_PRE_METASPACE:
-        if ((rc = change_all(s, w, err)) < 0 || !s->split)
+        if ((rc = change_all(t, s, w, err)) < 0 || !s->split)
             return rc;
         {
             const struct tok_pattern mark = { .literal = s->content,
@@ -249,7 +252,7 @@ static int run_one(const struct woq_tokenizer *t, const struct tok_step *s, stru
             return split_all(&mark, TOK_MERGED_WITH_NEXT, false, w, err);
         }
     default:
-        return change_all(s, w, err);
+        return change_all(t, s, w, err);
     }
 }
 

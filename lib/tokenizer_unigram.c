@@ -78,11 +78,17 @@ void tok_unigram_release(struct tok_unigram *u)
 }
 
 /* ------------------------------------------------------------------ the best path */
-static void reach(struct tok_best *b, double score, size_t start, uint32_t id)
+static void reach(const struct tok_unigram *u, struct tok_best *b, double score, size_t start,
+                  uint32_t id)
 {
-    if (b->start != TOK_NO_ID && score <= b->score)
+    /* SentencePiece keeps floats, and compares the sum as a double where the piece is user-defined.
+     */
+    const double kept = u->type ? (double)(float)score : score;
+    const double compared = u->type && u->type[id] == WOQ_SPM_USER_DEFINED ? score : kept;
+
+    if (b->start != TOK_NO_ID && compared <= b->score)
         return; /* of equal paths the first counts */
-    *b = (struct tok_best){ score, (uint32_t)start, id };
+    *b = (struct tok_best){ kept, (uint32_t)start, id };
 }
 
 /* Extends the path that ends at byte `at` by every piece that begins there. */
@@ -99,7 +105,7 @@ static int extend(const struct tok_unigram *u, struct tok_best *best, const char
             continue;
         const uint32_t id = u->trie.token[node] - 1;
 
-        reach(&best[i + 1], u->score[id] + score, at, id);
+        reach(u, &best[i + 1], u->score[id] + score, at, id);
         has_one = has_one || i + 1 == at + one;
     }
     if (has_one)
@@ -107,7 +113,7 @@ static int extend(const struct tok_unigram *u, struct tok_best *best, const char
     if (u->unk < 0)
         return woq_fail(err, WOQ_EDATA, NULL,
                         "a character of the text is not in the vocabulary, which has no unk_id");
-    reach(&best[at + one], u->unk_score + score, at, (uint32_t)u->unk);
+    reach(u, &best[at + one], u->unk_score + score, at, (uint32_t)u->unk);
     return WOQ_OK;
 }
 
@@ -116,7 +122,7 @@ static int extend(const struct tok_unigram *u, struct tok_best *best, const char
 static int put_unknown(const struct tok_unigram *u, const char *text, size_t len,
                        struct woq_ids *out, struct woq_error *err)
 {
-    const struct tok_entry *e = tok_map_get(&u->vocab->map, text, len);
+    const struct tok_entry *e = u->type ? NULL : tok_map_get(&u->vocab->map, text, len);
 
     if (!e && u->byte_fallback && tok_vocab_has_bytes(u->vocab, text, len))
         return tok_vocab_push_bytes(u->vocab, text, len, out, err);

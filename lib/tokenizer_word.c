@@ -51,6 +51,8 @@ static int one_word(const struct woq_tokenizer *t, struct tok_work *w, const cha
     }
     if (t->model == TOK_UNIGRAM)
         rc = tok_unigram_encode(&t->unigram, w, text, len, err);
+    else if (t->model == TOK_SPM_BPE)
+        rc = tok_spm_encode(t, w, text, len, err);
     else
         rc = tok_bpe_encode(&t->bpe, w, text, len, err);
     if (rc < 0 || (rc = remember(w, text, len, err)) < 0)

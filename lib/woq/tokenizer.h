@@ -1,4 +1,5 @@
-/* tokenizer.h -- text to ids and back: BPE and Unigram of tokenizer.json (formats.md 6.1-6.5). */
+/* tokenizer.h -- text to ids and back: tokenizer.json with BPE or Unigram, SentencePiece models,
+ * tiktoken files (formats.md 6). */
 #ifndef WOQ_TOKENIZER_H
 #define WOQ_TOKENIZER_H
 #include <woq/json.h>
@@ -12,10 +13,20 @@ struct woq_ids {
 void woq_ids_release(struct woq_ids *ids);
 int woq_ids_push(struct woq_ids *ids, uint32_t id, struct woq_error *err);
 
-/* From the bytes of tokenizer.json; tokenizer_config.json (NULL if absent) decides BOS/EOS where
- * the class rebuilds its template (formats.md 6.5) and clean-up at decode. */
-int woq_tokenizer_open(struct woq_tokenizer **t, const char *json, size_t bytes,
+/* From the bytes of tokenizer.json, of a SentencePiece model or a tiktoken file, which is seen by
+ * the content. tokenizer_config.json (NULL if absent) decides BOS/EOS where the class rebuilds its
+ * template (formats.md 6.5) and clean-up at decode; for the other two also added tokens. */
+int woq_tokenizer_open(struct woq_tokenizer **t, const char *data, size_t bytes,
                        const char *config_json, size_t config_bytes, struct woq_error *err);
+/* Bytes of one of a model's files by its name, NULL if there is none; valid until the tokenizer is
+ * open. */
+typedef const char *woq_tokenizer_file(void *ctx, const char *name, size_t *bytes);
+/* The same from whatever files a model has: tokenizer.json, else tokenizer.model, spiece.model or
+ * qwen.tiktoken; with tokenizer_config.json and added_tokens.json. WOQ_ITEM: none of them. */
+int woq_tokenizer_from_files(struct woq_tokenizer **t, woq_tokenizer_file *file, void *ctx,
+                             struct woq_error *err);
+/* Can these bytes begin a file that woq_tokenizer_open takes? */
+bool woq_tokenizer_is(const char *data, size_t bytes);
 void woq_tokenizer_close(struct woq_tokenizer *t);
 
 /* Appends to *out. specials: what the template adds (BOS ...). Text is any bytes; invalid UTF-8 is

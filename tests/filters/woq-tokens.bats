@@ -111,7 +111,7 @@ setup() {
 @test "models: what has no tokenizer" {
     mkdir empty
     run -1 --separate-stderr woq-tokens -m empty -t text --json
-    [[ $stderr == *"folder 'empty' has no tokenizer.json"*"hint: a tokenizer.json, or a checkpoint"* ]]
+    [[ $stderr == *"folder 'empty' has no tokenizer.json and no tokenizer.model"*"hint: a tokenizer.json or"* ]]
     run -1 woq-tokens -m nothing -t text --json
     [[ $output == *"can't open 'nothing': No such file"* ]]
     woq-gen w:f32:1 >x.wts
@@ -165,4 +165,36 @@ setup() {
     woq-extract "$M" | woq-head -n 1 >m.wts
     woq-tokens -m m.wts -t text --json >b
     cmp a b
+}
+@test "models: a SentencePiece model, alone, in a folder, and with added_tokens.json" {
+    spm=$GOLDEN/tokenizers/spm/llama.model
+    run -0 woq-tokens -m "$spm" -t text --json
+    bos=$output
+    [[ $output == '[1,'* ]]
+    mkdir spm
+    cp "$spm" spm/tokenizer.model
+    run -0 woq-tokens -m spm -t text --json
+    [ "$output" = "$bos" ]
+    echo '{"tokenizer_class":"LlamaTokenizer","add_bos_token":false}' >spm/tokenizer_config.json
+    run -0 woq-tokens -m spm -t text --json
+    [ "[1,${output#[}" = "$bos" ]
+    echo '{"<|eot_id|>":900}' >spm/added_tokens.json
+    run -0 woq-tokens -m spm -t text --json
+    [[ $output == *',900,'* ]]
+    echo '{"tokenizer_class":"OddTokenizer"}' >spm/tokenizer_config.json
+    run -1 --separate-stderr woq-tokens -m spm -t text --json
+    [[ $stderr == *"spm: tokenizer_config.json: whether class 'OddTokenizer' adds BOS"*'add_bos_token'* ]]
+    head -c 5000 "$spm" >cut.model
+    run -1 --separate-stderr woq-tokens -m cut.model -t text --json
+    [[ $stderr == *'cut.model: SentencePiece model: not valid protobuf at byte '* ]]
+}
+@test "models: a tiktoken file needs its class" {
+    mkdir qwen
+    cp "$GOLDEN/tokenizers/small.tiktoken" qwen/qwen.tiktoken
+    run -1 --separate-stderr woq-tokens -m qwen -t text --json
+    [[ $stderr == *'a tiktoken file: how its texts are cut'*'hint: give a tokenizer.json'* ]]
+    echo '{"tokenizer_class":"QWenTokenizer"}' >qwen/tokenizer_config.json
+    woq-tokens -m qwen -t text --json >ids
+    woq-tokens -m qwen/qwen.tiktoken -t text --json | cmp - ids
+    woq-tokens -m qwen --decode <ids | cmp - text
 }

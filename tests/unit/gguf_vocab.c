@@ -179,13 +179,13 @@ static void test_refused(void **state)
     struct woq_gguf_vocab v = made_up();
 
     (void)state;
-    v.model = "llama";
-    expect(&v, WOQ_EUNSUPPORTED, "tokenizer.ggml.model 'llama'");
+    v.model = "rwkv";
+    expect(&v, WOQ_EUNSUPPORTED, "tokenizer.ggml.model 'rwkv'");
     v.model = NULL;
     expect(&v, WOQ_EUNSUPPORTED, "(none)");
     v = made_up();
-    v.pre = "tekken";
-    expect(&v, WOQ_EUNSUPPORTED, "tokenizer.ggml.pre 'tekken'");
+    v.pre = "superbpe";
+    expect(&v, WOQ_EUNSUPPORTED, "tokenizer.ggml.pre 'superbpe'");
     v = made_up();
     v.bos = 7;
     expect(&v, WOQ_EDATA, "bos_token_id 7, but there are 7");

@@ -68,21 +68,6 @@ static float asym_codes(uint8_t q[QK], float *min_out, const float *x, int top)
     return d;
 }
 
-static float q8_0_block(int8_t qs[QK], const float *x)
-{
-    float amax = 0, id;
-
-    for (size_t i = 0; i < QK; i++)
-        amax = fabsf(x[i]) > amax ? fabsf(x[i]) : amax;
-    id = reciprocal(amax / 127.0f);
-    for (size_t i = 0; i < QK; i++) {
-        const float v = x[i] * id, a = fabsf(v);
-        const int whole = (int)a, r = whole + (a - (float)whole >= 0.5f); /* half away from zero */
-        qs[i] = (int8_t)(v < 0 ? -r : r);
-    }
-    return amax / 127.0f;
-}
-
 /* Puts the f16 scales (and mins) of n blocks into place. */
 static bool put_scales(uint8_t *dst, size_t block_bytes, const float *d, const float *min, size_t n)
 {
@@ -112,13 +97,13 @@ static bool encode_run(uint8_t *dst, const struct woq_ggml_type *type, const flo
     const int top = five ? 31 : 15;
     float d[RUN], min[RUN];
 
+    if (type->id == WOQ_GGML_Q8_0) {
+        woq_kernels()->block32_s8((int8_t *)dst + 2, type->block_bytes, d, x, n_blocks);
+        return put_scales(dst, type->block_bytes, d, NULL, n_blocks);
+    }
     for (size_t b = 0; b < n_blocks; b++, x += QK) {
         uint8_t *at = dst + b * type->block_bytes + (has_min ? 4 : 2), q[QK];
 
-        if (type->id == WOQ_GGML_Q8_0) {
-            d[b] = q8_0_block((int8_t *)at, x);
-            continue;
-        }
         d[b] = has_min ? asym_codes(q, &min[b], x, top) : sym_codes(q, x, top);
         if (five)
             woq_ggml_put_five_bits(at, q);

@@ -34,7 +34,8 @@ struct gguf {
     size_t n_infos, cap_infos;
     uint64_t data_start; /* as predicted */
     struct woq_outfile file;
-    struct woq_buf out, rows;
+    struct woq_buf out[2], rows; /* one chunk is written while the next is made */
+    unsigned turn;
     struct woq_imatrix imatrix;
     size_t n_important; /* matrices that had an entry there */
     struct woq_buf importance;
@@ -230,16 +231,19 @@ static int put_rows(struct gguf *p, struct rows_job *j, size_t n_rows, struct wo
     step = step ? step : 1;
     step = step < n_rows ? step : n_rows;
     j->item_rows = 1 + 16384 / (j->n_cols + 1);
-    j->dst = woq_buf_need(&p->out, step * j->row_bytes, err);
     j->tmp = woq_buf_need(&p->rows, (size_t)woq_threads() * j->n_cols * sizeof(float), err);
-    if (!j->dst || !j->tmp)
+    if (!j->tmp)
         return WOQ_ENOMEM;
     for (j->row0 = 0; j->row0 < n_rows && rc == WOQ_OK; j->row0 = j->row1) {
+        p->turn ^= 1;
+        if (!(j->dst = woq_buf_need(&p->out[p->turn], step * j->row_bytes, err)))
+            return WOQ_ENOMEM;
         j->row1 = n_rows - j->row0 < step ? n_rows : j->row0 + step;
         woq_parallel((j->row1 - j->row0 + j->item_rows - 1) / j->item_rows, rows_item, j);
-        rc = j->bad ? woq_fail(err, WOQ_EDATA, "look at it with woq-cat --stats",
-                               "a value or scale is not finite in %s", j->type->name)
-                    : woq_outfile_add(&p->file, j->dst, (j->row1 - j->row0) * j->row_bytes, err);
+        rc = j->bad
+                 ? woq_fail(err, WOQ_EDATA, "look at it with woq-cat --stats",
+                            "a value or scale is not finite in %s", j->type->name)
+                 : woq_outfile_add_later(&p->file, j->dst, (j->row1 - j->row0) * j->row_bytes, err);
     }
     return rc;
 }
@@ -342,7 +346,7 @@ static int find_importance(struct woq_sink *s, const struct woq_frame *f, const 
                         e->n * e->n_mats, n_cols);
     for (size_t i = 0; from && i < n_cols; i++)
         sum += (double)from[i];
-    if (!(sum > 0))
+    if (!from || !(sum > 0))
         return WOQ_OK;
     if (!(w = woq_buf_need(&p->importance, n_cols * sizeof *w, err)))
         return WOQ_ENOMEM;
@@ -536,7 +540,8 @@ static void gguf_release(struct woq_sink *s)
     woq_outfile_abort(&p->file);
     woq_gguf_keys_release(&p->keys);
     woq_gguf_types_release(&p->types);
-    woq_buf_release(&p->out);
+    woq_buf_release(&p->out[0]);
+    woq_buf_release(&p->out[1]);
     woq_buf_release(&p->rows);
     woq_buf_release(&p->importance);
     woq_imatrix_release(&p->imatrix);

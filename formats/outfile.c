@@ -36,8 +36,8 @@ int woq_outfile_reopen(struct woq_outfile *f, struct woq_out *o, const char *nam
     return rc;
 }
 
-int woq_outfile_write_at(struct woq_outfile *f, const void *data, uint64_t bytes, uint64_t offset,
-                         struct woq_error *err)
+static int write_now(const struct woq_outfile *f, const void *data, uint64_t bytes, uint64_t offset,
+                     struct woq_error *err)
 {
     const char *p = data;
 
@@ -57,6 +57,46 @@ int woq_outfile_write_at(struct woq_outfile *f, const void *data, uint64_t bytes
     return WOQ_OK;
 }
 
+/* Waits for what is under way. */
+static int settle(struct woq_outfile *f, struct woq_error *err)
+{
+    if (f->is_writing)
+        pthread_join(f->thread, NULL);
+    f->is_writing = false;
+    if (f->late.status >= 0)
+        return WOQ_OK;
+    if (err)
+        *err = f->late;
+    return f->late.status;
+}
+
+static void *write_later(void *ctx)
+{
+    struct woq_outfile *f = ctx;
+
+    (void)write_now(f, f->later, f->later_bytes, f->later_at, &f->late);
+    return NULL;
+}
+
+int woq_outfile_write_at(struct woq_outfile *f, const void *data, uint64_t bytes, uint64_t offset,
+                         struct woq_error *err)
+{
+    const int rc = settle(f, err);
+
+    return rc < 0 ? rc : write_now(f, data, bytes, offset, err);
+}
+
+/* Hands what is written to the disk from time to time, so that it works while the next tensor is
+ * made. Only a hint: what fails here is found by the sync at the end. */
+static void push(struct woq_outfile *f, uint64_t done)
+{
+    if (done < f->pushed + PUSH_BYTES)
+        return;
+    (void)sync_file_range(f->fd, (off_t)f->pushed, (off_t)(done - f->pushed),
+                          SYNC_FILE_RANGE_WRITE);
+    f->pushed = done;
+}
+
 int woq_outfile_add(struct woq_outfile *f, const void *data, uint64_t bytes, struct woq_error *err)
 {
     const int rc = woq_outfile_write_at(f, data, bytes, f->at, err);
@@ -64,12 +104,25 @@ int woq_outfile_add(struct woq_outfile *f, const void *data, uint64_t bytes, str
     if (rc)
         return rc;
     f->at += bytes;
-    if (f->at - f->pushed >= PUSH_BYTES) {
-        /* Only a hint: what fails here is found by the sync at the end. */
-        (void)sync_file_range(f->fd, (off_t)f->pushed, (off_t)(f->at - f->pushed),
-                              SYNC_FILE_RANGE_WRITE);
-        f->pushed = f->at;
-    }
+    push(f, f->at);
+    return WOQ_OK;
+}
+
+int woq_outfile_add_later(struct woq_outfile *f, const void *data, uint64_t bytes,
+                          struct woq_error *err)
+{
+    const int rc = settle(f, err);
+
+    if (rc < 0)
+        return rc;
+    push(f, f->at); /* all of it is written */
+    f->later = data;
+    f->later_bytes = bytes;
+    f->later_at = f->at;
+    if (pthread_create(&f->thread, NULL, write_later, f) != 0) /* no thread to be had: now, then */
+        return woq_outfile_add(f, data, bytes, err);
+    f->is_writing = true;
+    f->at += bytes;
     return WOQ_OK;
 }
 
@@ -87,7 +140,10 @@ int woq_outfile_read_at(struct woq_outfile *f, void *data, uint64_t bytes, uint6
                         struct woq_error *err)
 {
     char *p = data;
+    const int rc = settle(f, err);
 
+    if (rc < 0)
+        return rc;
     while (bytes > 0) {
         const ssize_t n =
             pread(f->fd, p, bytes < COPY_BYTES ? (size_t)bytes : COPY_BYTES, (off_t)offset);
@@ -132,9 +188,9 @@ int woq_outfile_shift(struct woq_outfile *f, uint64_t from, uint64_t to, struct 
 
 int woq_outfile_finish(struct woq_outfile *f, struct woq_error *err)
 {
-    int rc = WOQ_OK;
+    int rc = settle(f, err);
 
-    if (fdatasync(f->fd) < 0 && errno != EINVAL)
+    if (rc == WOQ_OK && fdatasync(f->fd) < 0 && errno != EINVAL)
         rc = woq_fail_errno(err, hint_space, "can't sync '%s'", f->name);
     if (close(f->fd) < 0 && rc == WOQ_OK)
         rc = woq_fail_errno(err, hint_space, "can't close '%s'", f->name);
@@ -144,6 +200,7 @@ int woq_outfile_finish(struct woq_outfile *f, struct woq_error *err)
 
 void woq_outfile_abort(struct woq_outfile *f)
 {
+    (void)settle(f, NULL);
     if (f->is_open)
         close(f->fd);
     f->is_open = false;

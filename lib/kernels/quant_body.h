@@ -227,12 +227,41 @@ static void quant_err_groups(float *err, const float *w, const float *weight, si
                          scale[g], zero ? zero[g] : mid, maxq);
 }
 
+/* Codes of sixteen elements, as bytes with the sign bit turned over. */
+V void put_s8(int8_t *codes, v16 x, v16 id)
+{
+    const v16 v = v_mul(x, id), a = v_abs(v), near = v_rint(a), middle = v_set(128.0f);
+    const v16 r = v_if_gt(v_set(0.5f), v_sub(a, near), near, v_add(near, v_set(1.0f)));
+    const v16 code = v_if_gt(v_set(0.0f), v, v_sub(middle, r), v_add(middle, r));
+    uint8_t bytes[16];
+
+    v_store_u8(bytes, v_if_nan(v, middle, code));
+    for (size_t i = 0; i < 16; i++)
+        bytes[i] ^= 0x80;
+    memcpy(codes, bytes, 16);
+}
+
+static void block32_s8(int8_t *codes, size_t stride, float *scale, const float *x, size_t n_blocks)
+{
+    for (size_t b = 0; b < n_blocks; b++, x += 32, codes += stride) {
+        const v16 lo = v_load(x), hi = v_load(x + 16);
+        const v16 seen = v_max(v_abs(hi), v_max(v_abs(lo), v_set(0.0f)));
+        const float d = v_fold_max(seen) / 127.0f, inverse = 1.0f / d;
+        const v16 id = v_set(d != 0.0f && isfinite(inverse) ? inverse : 0.0f);
+
+        scale[b] = d;
+        put_s8(codes, lo, id);
+        put_s8(codes + 16, hi, id);
+    }
+}
+
 const struct woq_kernels WOQ_PART(quant) = {
     .absmax_f32 = absmax_f32,
     .minmax_f32 = minmax_f32,
     .all_finite_f32 = all_finite_f32,
     .minmax_groups_f32 = minmax_groups_f32,
     .minmax_cols_f32 = minmax_cols_f32,
+    .block32_s8 = block32_s8,
     .quant_u8 = quant_u8,
     .dequant_u8 = dequant_u8,
     .quant_err = quant_err,

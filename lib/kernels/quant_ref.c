@@ -134,12 +134,29 @@ static void dequant_cols_u8(float *dst, const uint8_t *codes, size_t n, const fl
         dst[i] = ((float)codes[i] - (zero ? zero[i] : mid)) * scale[i];
 }
 
+static void block32_s8(int8_t *codes, size_t stride, float *scale, const float *x, size_t n_blocks)
+{
+    for (size_t b = 0; b < n_blocks; b++, x += 32, codes += stride) {
+        const float d = absmax_f32(x, 32) / 127.0f, inverse = 1.0f / d;
+        const float id = d != 0.0f && isfinite(inverse) ? inverse : 0.0f;
+
+        scale[b] = d;
+        for (size_t i = 0; i < 32; i++) {
+            const float v = x[i] * id, a = fabsf(v), near = rintf(a);
+            const float r = a - near < 0.5f ? near : near + 1.0f;
+
+            codes[i] = (int8_t)(isnan(v) ? 0 : v < 0.0f ? -r : r);
+        }
+    }
+}
+
 const struct woq_kernels woq_quant_ref = {
     .absmax_f32 = absmax_f32,
     .minmax_f32 = minmax_f32,
     .all_finite_f32 = all_finite_f32,
     .minmax_groups_f32 = minmax_groups_f32,
     .minmax_cols_f32 = minmax_cols_f32,
+    .block32_s8 = block32_s8,
     .quant_u8 = quant_u8,
     .dequant_u8 = dequant_u8,
     .quant_err = quant_err,

@@ -82,6 +82,10 @@ struct woq_kernels {
      * to one level as to the next. */
     float (*quant_err)(const float *w, const float *weight, size_t n, float scale, float zero,
                        float maxq);
+    /* --- blocks of 32 as ggml's Q8_0 has them ---
+     * scale[b] = absmax / 127, codes = x * (1 / scale) with halves away from zero (NaN, and a scale
+     * without a finite reciprocal, give 0), those of block b at codes + b * stride. */
+    void (*block32_s8)(int8_t *codes, size_t stride, float *scale, const float *x, size_t n_blocks);
     /* --- the same for codebooks (format.h) ---
      * code of the level of w / scale, true division; a scale of 0 takes w as 0 */
     void (*level_groups_u8)(uint8_t *codes, const float *w, size_t n, size_t group,

@@ -323,6 +323,15 @@ CASE(logsumexp)
     extra[1] = (float)at;
 }
 
+/* Blocks one after the other; the scales of the first four. */
+CASE(block32_s8)
+{
+    float scale[MAX_N / 32 + 1] = { 0 };
+
+    k->block32_s8(out, 32, scale, in->a, in->n / 32);
+    memcpy(extra, scale, 4 * sizeof *scale);
+}
+
 /* clang-format off */
 static const struct kernel_case {
     const char *name;
@@ -334,6 +343,7 @@ static const struct kernel_case {
     { "absmax_f32", run_absmax, 0 },         { "minmax_f32", run_minmax, 0 },
     { "all_finite_f32", run_all_finite, 0 }, { "minmax_groups_f32", run_minmax_groups, 4 },
     { "minmax_cols_f32", run_minmax_cols, 4 },
+    { "block32_s8", run_block32_s8, 1 },
     { "quant_u8", run_quant, 1 },            { "dequant_u8", run_dequant, 4 },
     { "quant_err", run_quant_err, 0 },
     { "quant_err_groups", run_quant_err_groups, 4 },

@@ -103,6 +103,38 @@ static void test_name_text(void **state)
     assert_true(woq_config_name(&c, &p, name, sizeof name) < 0);
 }
 
+/* Files leave prefixes out, or put more before. */
+static void test_prefixes(void **state)
+{
+    static const struct {
+        const char *type, *name;
+        enum woq_role role;
+    } cases[] = {
+        { "gpt2", "h.1.attn.c_attn.weight", WOQ_ROLE_QKV },
+        { "gpt2", "transformer.h.1.attn.c_attn.weight", WOQ_ROLE_QKV },
+        { "bloom", "word_embeddings.weight", WOQ_ROLE_EMBED },
+        { "opt", "decoder.layers.1.fc1.weight", WOQ_ROLE_UP },
+        { "gemma3", "language_model.model.layers.1.mlp.up_proj.weight", WOQ_ROLE_UP },
+        { "gemma3", "model.language_model.layers.1.mlp.up_proj.weight", WOQ_ROLE_UP },
+        { "llama", "layers.1.mlp.up_proj.weight", WOQ_ROLE_NONE },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct woq_json *json = woq_json_object();
+        const struct woq_arch *a;
+        struct woq_place p;
+
+        woq_json_set_str(json, "model_type", cases[i].type);
+        a = woq_arch_find(json, NULL);
+        woq_json_free(json);
+        assert_non_null(a);
+        woq_arch_place(a, cases[i].name, &p);
+        if (p.role != cases[i].role)
+            fail_msg("%s: %s", cases[i].name, woq_role_name(p.role));
+    }
+}
+
 static void test_names_of_others(void **state)
 {
     static const char *const names[] = {
@@ -371,17 +403,12 @@ static void test_no_object(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_name_text),
-        cmocka_unit_test(test_walk),
-        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_names_of_others),
-        cmocka_unit_test(test_shapes),
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_kv_heads_of_a_class),
-        cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_names),     cmocka_unit_test(test_name_text),
+        cmocka_unit_test(test_walk),      cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_prefixes),  cmocka_unit_test(test_names_of_others),
+        cmocka_unit_test(test_shapes),    cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_windows),   cmocka_unit_test(test_kv_heads_of_a_class),
+        cmocka_unit_test(test_rope),      cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_no_object),
     };
 

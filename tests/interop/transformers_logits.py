@@ -3,10 +3,10 @@
 Usage: transformers_logits.py CHECKPOINT IDS.json LOGITS.npy
 
 CHECKPOINT is a folder, or a .gguf file, which transformers decodes to floats. IDS.json is an array of
-ids, LOGITS.npy is float32 [tokens][vocabulary]. Everything is computed in f32. Prints the relative
-error ||a - b|| / ||b|| over all logits.
+ids, LOGITS.npy is float32 [tokens][vocabulary]. Floats are computed in f32, packed linears as their
+package does. Prints the relative error ||a - b|| / ||b|| over all logits.
 
-Run with transformers 4.57.6, torch 2.8.0, gguf 0.19.0."""
+Run with transformers 4.57.6, torch 2.8.0, gguf 0.19.0; compressed-tensors 0.20.0, auto-round 0.16.1."""
 
 import json
 import os
@@ -26,8 +26,17 @@ def load(path):
     return AutoModelForCausalLM.from_pretrained(folder or ".", gguf_file=name, dtype=torch.float32)
 
 
+def loader(path):
+    """The package that decodes the checkpoint for transformers, if there is one."""
+    if path.endswith(".gguf"):
+        return ["gguf"]
+    with open(os.path.join(path, "config.json"), encoding="utf-8") as f:
+        method = json.load(f).get("quantization_config", {}).get("quant_method")
+    return [method] if method in ("compressed-tensors", "auto-round") else []
+
+
 def main(path, ids_path, logits_path):
-    head("transformers", "torch", *(["gguf"] if path.endswith(".gguf") else []))
+    head("transformers", "torch", *loader(path))
     with open(ids_path, encoding="utf-8") as f:
         ids = torch.tensor([json.load(f)])
     with torch.no_grad():

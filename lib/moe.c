@@ -54,8 +54,8 @@ static void drop_groups(const struct woq_config *c, float *choice)
         }
         keep[best] = true;
     }
-    for (size_t e = 0; e < c->n_experts; e++)
-        if (!keep[e / n])
+    for (size_t g = 0; g < c->expert_groups; g++)
+        for (size_t e = g * n; !keep[g] && e < (g + 1) * n; e++)
             choice[e] = 0;
 }
 

@@ -122,6 +122,20 @@ static bool is_other_part(const struct woq_source *s, const struct woq_packed_la
     return is_part && part_of(s, t->name, (size_t)(dot - t->name), codes);
 }
 
+/* AWQ's divisors of an activation, which a forward of ours does not have: "P.act.scales". */
+static int check_divisors(const struct woq_st_tensor *t, struct woq_error *err)
+{
+    const size_t n = t->dtype == WOQ_F16 ? t->bytes / 2 : 0;
+    bool ones = n > 0;
+
+    for (size_t i = 0; i < n; i++) /* 0x3c00 is 1 */
+        ones = ones && t->data[2 * i] == 0x00 && t->data[2 * i + 1] == 0x3c;
+    return ones ? WOQ_OK
+                : woq_fail(err, WOQ_EDATA, "export the checkpoint with its scales folded",
+                           "'%s' divides activations, want scales folded into the weights (ones)",
+                           t->name);
+}
+
 /* Codes make a linear, its other tensors come with them, the rest is floats. */
 static int add(struct woq_source *s, const struct woq_st_tensor *t, struct woq_error *err)
 {
@@ -136,6 +150,8 @@ static int add(struct woq_source *s, const struct woq_st_tensor *t, struct woq_e
         if (is_other_part(s, l, t))
             return WOQ_OK;
     }
+    if (woq_name_match(t->name, "*.act.scales"))
+        return check_divisors(t, err);
     return add_float(s, t, err);
 }
 

@@ -290,6 +290,26 @@ static void wrong_ct(void **state)
     }
 }
 
+/* Divisors of an activation that are all one say nothing; others cannot be left out. */
+static void divisors(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct part p[5] = { { "m.act.scales", i ? "F32" : "F16", 64, 0, 0 } };
+        uint8_t *file;
+        struct woq_source *s;
+        char quant[256];
+
+        memcpy(p + 1, good, sizeof good);
+        snprintf(quant, sizeof quant, QUANT, "false");
+        s = open_it(p, 5, 0, quant, &file, i ? "'m.act.scales' divides activations" : NULL);
+        if (!i)
+            assert_int_equal(s->n_items, 1);
+        woq_source_close(s);
+        free(file);
+    }
+}
+
 /* One I8 weight with one scale: 4 bits hold -8..7. */
 static void wrong_bytes(void **state)
 {
@@ -352,6 +372,7 @@ int main(void)
         cmocka_unit_test(wrong_config),
         cmocka_unit_test(other_group_size),
         cmocka_unit_test(wrong_ct),
+        cmocka_unit_test(divisors),
         cmocka_unit_test(wrong_bytes),
     };
     return cmocka_run_group_tests_name("packed_source", tests, NULL, NULL);

@@ -5,37 +5,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct woq_coded_method *const methods[] = { &woq_coded_bnb, &woq_coded_hqq,
-                                                          &woq_coded_fp8 };
+#define WRITES(name) woq_##name##_put, woq_##name##_config, woq_##name##_bytes
+static const struct woq_coded_method methods[] = {
+    { "bnb", "bitsandbytes", "llm_int8_skip_modules", WRITES(bnb) },
+    { "hqq", "hqq", "skip_modules", WRITES(hqq) },
+    { "fp8", "fp8", "modules_to_not_convert", WRITES(fp8) },
+};
 #define N_METHODS (sizeof methods / sizeof *methods)
-
-const struct woq_coded_method *woq_coded_by_method(const char *name)
-{
-    for (size_t i = 0; name && i < N_METHODS; i++)
-        if (strcmp(methods[i]->quant_method, name) == 0)
-            return methods[i];
-    return NULL;
-}
 
 const struct woq_coded_method *woq_coded_by_format(const char *name)
 {
     for (size_t i = 0; name && i < N_METHODS; i++)
-        if (strcmp(methods[i]->format, name) == 0)
-            return methods[i];
+        if (strcmp(methods[i].format, name) == 0)
+            return &methods[i];
     return NULL;
 }
 
-static bool in_list(const char *word, const char *list)
+int woq_coded_item(struct woq_linear *l, const char *method)
 {
-    const size_t n = strlen(word);
-
-    for (const char *at = list; n && (at = strstr(at, word)) != NULL; at += n)
-        if ((at == list || at[-1] == ' ') && (at[n] == ' ' || at[n] == 0))
-            return true;
-    return false;
+    if (strcmp(l->dtype, "int") == 0)
+        snprintf(l->stored, sizeof l->stored, "%s%d", method, l->bits);
+    else
+        memcpy(l->stored, l->dtype, sizeof l->stored);
+    return WOQ_ITEM;
 }
 
-int woq_coded_want(const struct woq_coded_linear *l, size_t part, const char *stored, uint64_t n,
+int woq_coded_want(const struct woq_linear *l, size_t part, const char *stored, uint64_t n,
                    struct woq_error *err)
 {
     const struct woq_st_tensor *t = l->part[part];
@@ -43,10 +38,10 @@ int woq_coded_want(const struct woq_coded_linear *l, size_t part, const char *st
 
     if (!t)
         return woq_fail(err, WOQ_EDATA, "the checkpoint is not complete", "'%s' has no tensor '%s'",
-                        l->codes->name, l->method->parts[part]);
+                        l->codes->name, l->kind->suffix[part]);
     for (unsigned d = 0; d < t->n_dims; d++)
         has *= t->shape[d]; /* checked against the bytes when the file was opened */
-    if (!in_list(t->stored, stored))
+    if (!woq_word_in(stored, t->stored))
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "'%s' is %s, want %s", t->name, t->stored,
                         stored);
     if (has != n)
@@ -68,7 +63,7 @@ int woq_coded_floats(float *dst, const struct woq_st_tensor *t, struct woq_error
     return WOQ_OK;
 }
 
-int woq_coded_begin(struct woq_frame *f, const struct woq_coded_linear *l, size_t n_groups,
+int woq_coded_begin(struct woq_frame *f, const struct woq_linear *l, size_t n_groups,
                     struct woq_qarrays *a, struct woq_error *err)
 {
     const uint64_t shape[2] = { l->n_out, l->n_in };
@@ -86,8 +81,19 @@ int woq_coded_begin(struct woq_frame *f, const struct woq_coded_linear *l, size_
     return WOQ_OK;
 }
 
-void woq_coded_spread(float *scale, const float *value, const struct woq_coded_linear *l,
-                      size_t width)
+size_t woq_coded_width(const struct woq_linear *l)
+{
+    size_t a = l->group, b = l->n_in;
+
+    while (b) {
+        const size_t r = a % b;
+        a = b;
+        b = r;
+    }
+    return a;
+}
+
+void woq_coded_spread(float *scale, const float *value, const struct woq_linear *l, size_t width)
 {
     const size_t n_groups = l->n_in / width;
 
@@ -96,8 +102,8 @@ void woq_coded_spread(float *scale, const float *value, const struct woq_coded_l
             scale[r * n_groups + g] = value[(r * l->n_in + g * width) / l->group];
 }
 
-int woq_coded_meta(struct woq_frame *f, const struct woq_coded_linear *l,
-                   const struct woq_scheme *s, struct woq_error *err)
+int woq_coded_meta(struct woq_frame *f, const struct woq_linear *l, const struct woq_scheme *s,
+                   struct woq_error *err)
 {
     struct woq_json *meta = woq_frame_edit(f);
 

@@ -3,30 +3,10 @@
  * stream as they are, and back. */
 #ifndef WOQ_FORMATS_CODED_H
 #define WOQ_FORMATS_CODED_H
-#include <formats/safetensors.h>
+#include <formats/linear.h>
 #include <formats/safetensors_write.h>
 #include <formats/sink.h>
 #include <woq/quant.h>
-
-struct woq_source; /* source.h */
-
-enum { WOQ_CODED_PARTS = 20 };
-
-/* A linear of a file, measured: every tensor has the shape that load will rely on. */
-struct woq_coded_linear {
-    const struct woq_coded_method *method; /* NULL: a float tensor */
-    const struct woq_st_tensor *codes, *part[WOQ_CODED_PARTS];
-    size_t n_out, n_in;
-    /* What `measure` found out: what counts depends on the method. */
-    char dtype[16]; /* of the scheme */
-    int bits;
-    size_t group;      /* values in the order of the weight that share a scale */
-    size_t group_rows; /* rows of a block */
-    size_t nested_group;
-    float nested_offset;
-    bool by_column;         /* groups are whole columns */
-    char compute_dtype[16]; /* "float16" */
-};
 
 struct woq_coded_writer {
     const struct woq_coded_method *method;
@@ -45,30 +25,32 @@ struct woq_coded_writer {
     int64_t rows, cols;
 };
 
+/* What a method writes; a row of the table in coded.c. */
 struct woq_coded_method {
-    const char *quant_method;
     const char *format; /* woq-pack's name for it */
-    const char *codes;  /* "MODULE.codes" holds the codes; the other tensors are MODULE.parts[i] */
-    const char *const *parts;
-    /* WOQ_ITEM: a linear, measured; WOQ_OK: a float tensor. */
-    int (*measure)(struct woq_coded_linear *l, const struct woq_json *quant, struct woq_error *err);
-    int (*load)(const struct woq_coded_linear *l, struct woq_frame *f, struct woq_error *err);
+    const char *quant_method;
+    const char *floats_key; /* of the list of modules that stay float */
     int (*put)(struct woq_coded_writer *w, const struct woq_frame *f, const struct woq_qview *q,
                struct woq_error *err);
-    /* The object for config.json's quantization_config, without its list of float modules. */
+    /* The object for config.json's quantization_config, without that list. */
     int (*config)(const struct woq_coded_writer *w, struct woq_json *c);
-    const char *floats_key; /* of that list */
     /* What the tensors of a linear will take, without what is the same for all. */
     uint64_t (*bytes)(const struct woq_scheme *s, uint64_t rows, uint64_t cols);
 };
-extern const struct woq_coded_method woq_coded_bnb, woq_coded_hqq, woq_coded_fp8;
-
-/* By quant_method, or by woq-pack's format; NULL if there is none. */
-const struct woq_coded_method *woq_coded_by_method(const char *quant_method);
+/* NULL if there is none. */
 const struct woq_coded_method *woq_coded_by_format(const char *format);
 
-int woq_coded_source_init(struct woq_source *s, const struct woq_coded_method *m,
-                          const struct woq_json *quant, struct woq_error *err);
+extern const struct woq_linear_kind woq_bnb_kind, woq_hqq_kind, woq_fp8_kind;
+
+/* One of each for the table: see struct woq_coded_method. */
+#define WOQ_CODED_METHOD(name)                                                                     \
+    int woq_##name##_put(struct woq_coded_writer *w, const struct woq_frame *f,                    \
+                         const struct woq_qview *q, struct woq_error *err);                        \
+    int woq_##name##_config(const struct woq_coded_writer *w, struct woq_json *c);                 \
+    uint64_t woq_##name##_bytes(const struct woq_scheme *s, uint64_t rows, uint64_t cols)
+WOQ_CODED_METHOD(bnb);
+WOQ_CODED_METHOD(hqq);
+WOQ_CODED_METHOD(fp8);
 
 int woq_coded_writer_init(struct woq_coded_writer *w, const struct woq_coded_method *m,
                           enum woq_dtype dtype, struct woq_st_writer *st,
@@ -82,21 +64,24 @@ void woq_coded_writer_release(struct woq_coded_writer *w); /* accepts a zeroed s
 
 /* --- for the methods --- */
 
+/* WOQ_ITEM, with l->stored: the codebook, or of integers the method and the bits. */
+int woq_coded_item(struct woq_linear *l, const char *method);
 /* Fails unless the tensor is there, has n elements of one of the types ("F32 F16"). */
-int woq_coded_want(const struct woq_coded_linear *l, size_t part, const char *stored, uint64_t n,
+int woq_coded_want(const struct woq_linear *l, size_t part, const char *stored, uint64_t n,
                    struct woq_error *err);
 /* A tensor as f32, whatever its alignment; dst has room. */
 int woq_coded_floats(float *dst, const struct woq_st_tensor *t, struct woq_error *err);
 /* The arrays of a QTEN of n_out x n_in in groups of `group` inputs. */
-int woq_coded_begin(struct woq_frame *f, const struct woq_coded_linear *l, size_t n_groups,
+int woq_coded_begin(struct woq_frame *f, const struct woq_linear *l, size_t n_groups,
                     struct woq_qarrays *a, struct woq_error *err);
+/* The largest group of inputs that neither a row nor a run of l->group cuts. */
+size_t woq_coded_width(const struct woq_linear *l);
 /* Each group of `width` inputs of each row gets the value of the run of l->group that it lies in.
  */
-void woq_coded_spread(float *scale, const float *value, const struct woq_coded_linear *l,
-                      size_t width);
+void woq_coded_spread(float *scale, const float *value, const struct woq_linear *l, size_t width);
 /* "quant" from s, and how the file computes. */
-int woq_coded_meta(struct woq_frame *f, const struct woq_coded_linear *l,
-                   const struct woq_scheme *s, struct woq_error *err);
+int woq_coded_meta(struct woq_frame *f, const struct woq_linear *l, const struct woq_scheme *s,
+                   struct woq_error *err);
 /* Writes MODULE.suffix; stored: another spelling of the type, or NULL. Counts the bytes. */
 int woq_coded_tensor(struct woq_coded_writer *w, const char *suffix, const char *stored,
                      enum woq_dtype dtype, unsigned n_dims, const uint64_t *shape, const void *data,

@@ -7,30 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum part { ABSMAX, MAP, NESTED_ABSMAX, NESTED_MAP, STATE_NF4, STATE_FP4, SCB, FORMAT };
-static const char *const parts[] = { "weight.absmax",
-                                     "weight.quant_map",
-                                     "weight.nested_absmax",
-                                     "weight.nested_quant_map",
-                                     "weight.quant_state.bitsandbytes__nf4",
-                                     "weight.quant_state.bitsandbytes__fp4",
-                                     "SCB",
-                                     "weight_format",
-                                     NULL };
-
-static uint64_t ceil_div(uint64_t n, uint64_t by)
-{
-    return n / by + (n % by != 0);
-}
+enum part { CODES, ABSMAX, MAP, NESTED_ABSMAX, NESTED_MAP, STATE_NF4, STATE_FP4, SCB, FORMAT };
 
 /* --- reading --- */
-static int bad_state(const struct woq_coded_linear *l, const char *what, struct woq_error *err)
+static int bad_state(const struct woq_linear *l, const char *what, struct woq_error *err)
 {
     return woq_fail(err, WOQ_EDATA, NULL, "quant_state of '%s': %s", l->codes->name, what);
 }
 
-static int read_shape(struct woq_coded_linear *l, const struct woq_json *state,
-                      struct woq_error *err)
+static int read_shape(struct woq_linear *l, const struct woq_json *state, struct woq_error *err)
 {
     const struct woq_json *shape = woq_json_get(state, "shape");
     uint64_t dim[2] = { 0 }, n;
@@ -40,17 +25,16 @@ static int read_shape(struct woq_coded_linear *l, const struct woq_json *state,
         dim[0] > UINT32_MAX || dim[1] > UINT32_MAX)
         return bad_state(l, "shape is no pair of sizes", err);
     n = dim[0] * dim[1];
-    if (l->codes->bytes != ceil_div(n, 2))
+    if (l->codes->bytes != woq_ceil_div(n, 2))
         return woq_fail(err, WOQ_EDATA, NULL, "'%s' has %zu bytes, %llu x %llu codes take %llu",
                         l->codes->name, l->codes->bytes, (unsigned long long)dim[0],
-                        (unsigned long long)dim[1], (unsigned long long)ceil_div(n, 2));
+                        (unsigned long long)dim[1], (unsigned long long)woq_ceil_div(n, 2));
     l->n_out = (size_t)dim[0];
     l->n_in = (size_t)dim[1];
     return WOQ_OK;
 }
 
-static int read_state(struct woq_coded_linear *l, const struct woq_json *state,
-                      struct woq_error *err)
+static int read_state(struct woq_linear *l, const struct woq_json *state, struct woq_error *err)
 {
     const char *dtype = woq_json_get_str(state, "dtype");
     const int64_t block = woq_json_get_int(state, "blocksize", 0);
@@ -70,7 +54,7 @@ static int read_state(struct woq_coded_linear *l, const struct woq_json *state,
     l->group = (size_t)block;
     l->nested_group = (size_t)nested;
     l->nested_offset = (float)offset;
-    n_blocks = ceil_div((uint64_t)l->n_out * l->n_in, (uint64_t)block);
+    n_blocks = woq_ceil_div((uint64_t)l->n_out * l->n_in, (uint64_t)block);
     if ((rc = woq_coded_want(l, MAP, "F32", 16, err)) ||
         (rc = woq_coded_want(l, ABSMAX, nested ? "U8" : "F32 F16 BF16", n_blocks, err)))
         return rc;
@@ -78,10 +62,11 @@ static int read_state(struct woq_coded_linear *l, const struct woq_json *state,
         return WOQ_OK;
     rc = woq_coded_want(l, NESTED_MAP, "F32", 256, err);
     return rc ? rc
-              : woq_coded_want(l, NESTED_ABSMAX, "F32", ceil_div(n_blocks, (uint64_t)nested), err);
+              : woq_coded_want(l, NESTED_ABSMAX, "F32", woq_ceil_div(n_blocks, (uint64_t)nested),
+                               err);
 }
 
-static int measure_int8(struct woq_coded_linear *l, struct woq_error *err)
+static int measure_int8(struct woq_linear *l, struct woq_error *err)
 {
     const struct woq_st_tensor *t = l->codes, *form = l->part[FORMAT];
     int rc;
@@ -98,16 +83,16 @@ static int measure_int8(struct woq_coded_linear *l, struct woq_error *err)
     rc = woq_coded_want(l, SCB, "F32", l->n_out, err);
     l->bits = 8;
     memcpy(l->dtype, "int", sizeof "int");
-    return rc ? rc : WOQ_ITEM;
+    return rc ? rc : woq_coded_item(l, "bnb");
 }
 
-static int measure(struct woq_coded_linear *l, const struct woq_json *quant, struct woq_error *err)
+static int measure(struct woq_linear *l, const struct woq_linear_told *told, struct woq_error *err)
 {
     const struct woq_st_tensor *t = l->part[STATE_NF4] ? l->part[STATE_NF4] : l->part[STATE_FP4];
     struct woq_json *state = NULL;
     int rc;
 
-    (void)quant;
+    (void)told;
     if (!t)
         return measure_int8(l, err);
     memcpy(l->dtype, t == l->part[STATE_NF4] ? "nf4" : "fp4", sizeof "nf4");
@@ -117,17 +102,7 @@ static int measure(struct woq_coded_linear *l, const struct woq_json *quant, str
         return woq_error_at(err, "%s", t->name);
     rc = read_state(l, state, err);
     woq_json_free(state);
-    return rc ? rc : WOQ_ITEM;
-}
-
-static size_t gcd(size_t a, size_t b)
-{
-    while (b) {
-        const size_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
+    return rc ? rc : woq_coded_item(l, "bnb");
 }
 
 static int add(struct woq_frame *f, const char *name, enum woq_dtype dtype, unsigned n_dims,
@@ -142,7 +117,7 @@ static int add(struct woq_frame *f, const char *name, enum woq_dtype dtype, unsi
 }
 
 /* The arrays of the nested form, as they lie in the file: one code for each group. */
-static int load_nested(const struct woq_coded_linear *l, struct woq_frame *f, size_t n_groups,
+static int load_nested(const struct woq_linear *l, struct woq_frame *f, size_t n_groups,
                        struct woq_error *err)
 {
     const uint64_t groups[2] = { l->n_out, n_groups }, table = 256, one = 1;
@@ -160,7 +135,7 @@ static int load_nested(const struct woq_coded_linear *l, struct woq_frame *f, si
 }
 
 /* absmax of every block, however it is stored. */
-static int block_scales(float *absmax, const struct woq_coded_linear *l, size_t n_blocks,
+static int block_scales(float *absmax, const struct woq_linear *l, size_t n_blocks,
                         struct woq_error *err)
 {
     struct woq_nested n = { .div = 1, .offset = l->nested_offset, .bits = 8, .n_rows = 1 };
@@ -185,10 +160,10 @@ static int block_scales(float *absmax, const struct woq_coded_linear *l, size_t 
     return rc;
 }
 
-static int load_scales(const struct woq_coded_linear *l, struct woq_frame *f, size_t width,
-                       float *scale, struct woq_error *err)
+static int load_scales(const struct woq_linear *l, struct woq_frame *f, size_t width, float *scale,
+                       struct woq_error *err)
 {
-    const size_t n_blocks = (size_t)ceil_div((uint64_t)l->n_out * l->n_in, l->group);
+    const size_t n_blocks = (size_t)woq_ceil_div((uint64_t)l->n_out * l->n_in, l->group);
     float *absmax = woq_alloc(n_blocks * sizeof *absmax, err);
     int rc = absmax ? block_scales(absmax, l, n_blocks, err) : WOQ_ENOMEM;
 
@@ -201,7 +176,7 @@ static int load_scales(const struct woq_coded_linear *l, struct woq_frame *f, si
                : rc;
 }
 
-static int load_int8(const struct woq_coded_linear *l, struct woq_frame *f, struct woq_error *err)
+static int load_int8(const struct woq_linear *l, struct woq_frame *f, struct woq_error *err)
 {
     const uint64_t rows = l->n_out;
     struct woq_scheme s;
@@ -222,14 +197,16 @@ static int load_int8(const struct woq_coded_linear *l, struct woq_frame *f, stru
     return woq_coded_meta(f, l, &s, err);
 }
 
-static int load(const struct woq_coded_linear *l, struct woq_frame *f, struct woq_error *err)
+static int load(const struct woq_linear *l, struct woq_buf scratch[2], struct woq_frame *f,
+                struct woq_error *err)
 {
-    const size_t width = gcd(l->group, l->n_in), n = l->n_out * l->n_in;
+    const size_t width = woq_coded_width(l), n = l->n_out * l->n_in;
     const uint64_t sixteen = 16;
     struct woq_scheme s;
     struct woq_qarrays a;
     int rc;
 
+    (void)scratch;
     if (l->bits == 8)
         return load_int8(l, f, err);
     if ((rc = woq_coded_begin(f, l, l->n_in / width, &a, err)) ||
@@ -248,6 +225,14 @@ static int load(const struct woq_coded_linear *l, struct woq_frame *f, struct wo
     }
     return woq_coded_meta(f, l, &s, err);
 }
+
+const struct woq_linear_kind woq_bnb_kind = {
+    .suffix = { "weight", "weight.absmax", "weight.quant_map", "weight.nested_absmax",
+                "weight.nested_quant_map", "weight.quant_state.bitsandbytes__nf4",
+                "weight.quant_state.bitsandbytes__fp4", "SCB", "weight_format" },
+    .measure = measure,
+    .load = load
+};
 
 /* --- writing --- */
 static const char *codebook_of(const struct woq_qview *q)
@@ -317,8 +302,9 @@ static int put_state(struct woq_coded_writer *w, const struct woq_frame *f,
         rc = woq_str_addf(&s, "}");
     bytes = s.len;
     if (rc == WOQ_OK)
-        rc = woq_coded_tensor(w, kind[0] == 'n' ? parts[STATE_NF4] : parts[STATE_FP4], NULL, WOQ_U8,
-                              1, &bytes, s.s, err);
+        rc = woq_coded_tensor(
+            w, kind[0] == 'n' ? woq_bnb_kind.suffix[STATE_NF4] : woq_bnb_kind.suffix[STATE_FP4],
+            NULL, WOQ_U8, 1, &bytes, s.s, err);
     else
         rc = woq_fail_nomem(err, 256);
     woq_str_release(&s);
@@ -333,19 +319,23 @@ static int put_absmax(struct woq_coded_writer *w, const struct woq_qview *q, str
     int rc;
 
     if (!is_nested(q))
-        return woq_coded_tensor(w, parts[ABSMAX], NULL, WOQ_F32, 1, &blocks, q->scale, err);
-    runs = ceil_div(blocks, n->group);
-    if ((rc = woq_coded_tensor(w, parts[ABSMAX], NULL, WOQ_U8, 1, &blocks, n->codes, err)) ||
-        (rc = woq_coded_tensor(w, parts[NESTED_ABSMAX], NULL, WOQ_F32, 1, &runs, n->scale, err)))
+        return woq_coded_tensor(w, woq_bnb_kind.suffix[ABSMAX], NULL, WOQ_F32, 1, &blocks, q->scale,
+                                err);
+    runs = woq_ceil_div(blocks, n->group);
+    if ((rc = woq_coded_tensor(w, woq_bnb_kind.suffix[ABSMAX], NULL, WOQ_U8, 1, &blocks, n->codes,
+                               err)) ||
+        (rc = woq_coded_tensor(w, woq_bnb_kind.suffix[NESTED_ABSMAX], NULL, WOQ_F32, 1, &runs,
+                               n->scale, err)))
         return rc;
-    return woq_coded_tensor(w, parts[NESTED_MAP], NULL, WOQ_F32, 1, &table, n->lut, err);
+    return woq_coded_tensor(w, woq_bnb_kind.suffix[NESTED_MAP], NULL, WOQ_F32, 1, &table, n->lut,
+                            err);
 }
 
 static int put4(struct woq_coded_writer *w, const struct woq_frame *f, const struct woq_qview *q,
                 const char *kind, struct woq_error *err)
 {
     const size_t n = q->n_rows * q->n_cols, block = q->group_elems;
-    const uint64_t shape[2] = { ceil_div(n, 2), 1 }, sixteen = 16;
+    const uint64_t shape[2] = { woq_ceil_div(n, 2), 1 }, sixteen = 16;
     uint8_t *bytes;
     int rc;
 
@@ -360,7 +350,8 @@ static int put4(struct woq_coded_writer *w, const struct woq_frame *f, const str
         bytes[i / 2] = (uint8_t)(q->codes[i] << 4 | (i + 1 < n ? q->codes[i + 1] : 0));
     if ((rc = woq_coded_tensor(w, "weight", NULL, WOQ_U8, 2, shape, bytes, err)) ||
         (rc = put_absmax(w, q, err)) ||
-        (rc = woq_coded_tensor(w, parts[MAP], NULL, WOQ_F32, 1, &sixteen, q->lut, err)))
+        (rc = woq_coded_tensor(w, woq_bnb_kind.suffix[MAP], NULL, WOQ_F32, 1, &sixteen, q->lut,
+                               err)))
         return rc;
     w->nested = w->nested || is_nested(q);
     return put_state(w, f, q, kind, err);
@@ -403,9 +394,9 @@ static int put8(struct woq_coded_writer *w, const struct woq_frame *f, const str
         bytes[i] = q->codes[i] ^ 0x80;
     row_maxima(scb, q, raw);
     if ((rc = woq_coded_tensor(w, "weight", NULL, WOQ_I8, 2, shape, bytes, err)) ||
-        (rc = woq_coded_tensor(w, parts[SCB], NULL, WOQ_F32, 1, shape, scb, err)))
+        (rc = woq_coded_tensor(w, woq_bnb_kind.suffix[SCB], NULL, WOQ_F32, 1, shape, scb, err)))
         return rc;
-    return woq_coded_tensor(w, parts[FORMAT], NULL, WOQ_U8, 0, shape, zero, err);
+    return woq_coded_tensor(w, woq_bnb_kind.suffix[FORMAT], NULL, WOQ_U8, 0, shape, zero, err);
 }
 
 static bool is_plain_int8(const struct woq_qview *q)
@@ -417,8 +408,8 @@ static bool is_plain_int8(const struct woq_qview *q)
     return ok;
 }
 
-static int put(struct woq_coded_writer *w, const struct woq_frame *f, const struct woq_qview *q,
-               struct woq_error *err)
+int woq_bnb_put(struct woq_coded_writer *w, const struct woq_frame *f, const struct woq_qview *q,
+                struct woq_error *err)
 {
     const char *kind = codebook_of(q);
 
@@ -437,7 +428,7 @@ static int put(struct woq_coded_writer *w, const struct woq_frame *f, const stru
     return kind[0] == 'i' ? put8(w, f, q, err) : put4(w, f, q, kind, err);
 }
 
-static int config(const struct woq_coded_writer *w, struct woq_json *c)
+int woq_bnb_config(const struct woq_coded_writer *w, struct woq_json *c)
 {
     const bool four = w->kind[0] != 'i';
 
@@ -456,23 +447,12 @@ static int config(const struct woq_coded_writer *w, struct woq_json *c)
     return WOQ_OK;
 }
 
-static uint64_t bytes(const struct woq_scheme *s, uint64_t rows, uint64_t cols)
+uint64_t woq_bnb_bytes(const struct woq_scheme *s, uint64_t rows, uint64_t cols)
 {
     const uint64_t groups = rows * woq_scheme_groups(s, (size_t)cols);
 
     if (s->dq.on)
-        return ceil_div(rows * cols * (uint64_t)s->bits, 8) + groups +
-               4 * (s->dq.group_size < 1 ? 1 : ceil_div(groups, (uint64_t)s->dq.group_size));
-    return ceil_div(rows * cols * (uint64_t)s->bits, 8) + 4 * groups;
+        return woq_ceil_div(rows * cols * (uint64_t)s->bits, 8) + groups +
+               4 * (s->dq.group_size < 1 ? 1 : woq_ceil_div(groups, (uint64_t)s->dq.group_size));
+    return woq_ceil_div(rows * cols * (uint64_t)s->bits, 8) + 4 * groups;
 }
-
-const struct woq_coded_method woq_coded_bnb = { .quant_method = "bitsandbytes",
-                                                .format = "bnb",
-                                                .codes = "weight",
-                                                .parts = parts,
-                                                .measure = measure,
-                                                .load = load,
-                                                .put = put,
-                                                .config = config,
-                                                .floats_key = "llm_int8_skip_modules",
-                                                .bytes = bytes };

@@ -5,15 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum part { SCALE_INV, SCALE };
+enum part { CODES, SCALE_INV, SCALE };
 /* The scale of activations is not the weights' business. */
-static const char *const parts[] = { "weight_scale_inv", "weight_scale", "input_scale",
-                                     "activation_scale", NULL };
-
-static size_t ceil_div(size_t n, size_t by)
-{
-    return n / by + (n % by != 0);
-}
 
 static bool block_of(const struct woq_json *quant, uint64_t block[2])
 {
@@ -24,7 +17,7 @@ static bool block_of(const struct woq_json *quant, uint64_t block[2])
 }
 
 /* What the scales' number tells: one for the tensor, one for each row, or blocks. */
-static int read_blocks(struct woq_coded_linear *l, const struct woq_json *quant,
+static int read_blocks(struct woq_linear *l, const struct woq_json *quant,
                        const struct woq_st_tensor *scale, struct woq_error *err)
 {
     const size_t width = woq_dtype_bytes(scale->dtype), n = width ? scale->bytes / width : 0;
@@ -36,8 +29,9 @@ static int read_blocks(struct woq_coded_linear *l, const struct woq_json *quant,
     } else if (n == l->n_out && scale->shape[0] == n) {
         l->group_rows = 1;
     } else if (block_of(quant, block) && scale->n_dims == 2 && block[0] <= UINT32_MAX &&
-               block[1] <= UINT32_MAX && scale->shape[0] == ceil_div(l->n_out, (size_t)block[0]) &&
-               scale->shape[1] == ceil_div(l->n_in, (size_t)block[1])) {
+               block[1] <= UINT32_MAX &&
+               scale->shape[0] == woq_ceil_div(l->n_out, (size_t)block[0]) &&
+               scale->shape[1] == woq_ceil_div(l->n_in, (size_t)block[1])) {
         l->group_rows = (size_t)block[0];
         l->group = (size_t)block[1] < l->n_in ? (size_t)block[1] : l->n_in;
     } else {
@@ -48,7 +42,7 @@ static int read_blocks(struct woq_coded_linear *l, const struct woq_json *quant,
     return WOQ_OK;
 }
 
-static int measure(struct woq_coded_linear *l, const struct woq_json *quant, struct woq_error *err)
+static int measure(struct woq_linear *l, const struct woq_linear_told *told, struct woq_error *err)
 {
     const struct woq_st_tensor *t = l->codes, *scale = l->part[SCALE_INV];
     const bool e4m3 = strcmp(t->stored, "F8_E4M3") == 0;
@@ -68,14 +62,14 @@ static int measure(struct woq_coded_linear *l, const struct woq_json *quant, str
     l->n_in = (size_t)t->shape[1];
     l->bits = 8;
     memcpy(l->dtype, e4m3 ? "fp8_e4m3" : "fp8_e5m2", sizeof "fp8_e4m3");
-    rc = read_blocks(l, quant, scale, err);
-    return rc ? rc : WOQ_ITEM;
+    rc = read_blocks(l, told->quant, scale, err);
+    return rc ? rc : woq_coded_item(l, "fp8");
 }
 
-static int load_scales(const struct woq_coded_linear *l, float *scale, struct woq_error *err)
+static int load_scales(const struct woq_linear *l, float *scale, struct woq_error *err)
 {
     const struct woq_st_tensor *t = l->part[SCALE_INV] ? l->part[SCALE_INV] : l->part[SCALE];
-    const size_t n_groups = ceil_div(l->n_in, l->group);
+    const size_t n_groups = woq_ceil_div(l->n_in, l->group);
     float *value = woq_alloc(t->bytes * 2 + 4, err);
     const int rc = value ? woq_coded_floats(value, t, err) : WOQ_ENOMEM;
 
@@ -86,7 +80,8 @@ static int load_scales(const struct woq_coded_linear *l, float *scale, struct wo
     return rc;
 }
 
-static int load(const struct woq_coded_linear *l, struct woq_frame *f, struct woq_error *err)
+static int load(const struct woq_linear *l, struct woq_buf scratch[2], struct woq_frame *f,
+                struct woq_error *err)
 {
     const uint64_t table = 256;
     struct woq_scheme s;
@@ -94,7 +89,8 @@ static int load(const struct woq_coded_linear *l, struct woq_frame *f, struct wo
     void *lut;
     int rc;
 
-    if ((rc = woq_coded_begin(f, l, ceil_div(l->n_in, l->group), &a, err)) ||
+    (void)scratch;
+    if ((rc = woq_coded_begin(f, l, woq_ceil_div(l->n_in, l->group), &a, err)) ||
         (rc = woq_frame_alloc(f, "lut", WOQ_F32, 1, &table, &lut, err)) ||
         (rc = load_scales(l, a.scale, err)))
         return rc;
@@ -107,6 +103,12 @@ static int load(const struct woq_coded_linear *l, struct woq_frame *f, struct wo
     s.group_rows = l->group_rows >= l->n_out && l->group == l->n_in ? -1 : (int64_t)l->group_rows;
     return woq_coded_meta(f, l, &s, err);
 }
+
+const struct woq_linear_kind woq_fp8_kind = {
+    .suffix = { "weight", "weight_scale_inv", "weight_scale", "input_scale", "activation_scale" },
+    .measure = measure,
+    .load = load
+};
 
 /* --- writing --- */
 static const char *spelling_of(const struct woq_qview *q)
@@ -138,18 +140,19 @@ static bool rows_agree(const struct woq_qview *q, size_t rows)
 static int put_scales(struct woq_coded_writer *w, const struct woq_qview *q, size_t rows,
                       bool tensor, struct woq_error *err)
 {
-    const uint64_t shape[2] = { ceil_div(q->n_rows, rows), q->n_groups };
+    const uint64_t shape[2] = { woq_ceil_div(q->n_rows, rows), q->n_groups };
     float *x = woq_buf_need(&w->values, (size_t)(shape[0] * shape[1]) * sizeof *x, err);
 
     if (!x)
         return WOQ_ENOMEM;
     for (size_t r = 0; r < q->n_rows; r += rows)
         memcpy(x + r / rows * q->n_groups, q->scale + r * q->n_groups, q->n_groups * sizeof *x);
-    return woq_coded_tensor(w, parts[SCALE_INV], NULL, WOQ_F32, tensor ? 0 : 2, shape, x, err);
+    return woq_coded_tensor(w, woq_fp8_kind.suffix[SCALE_INV], NULL, WOQ_F32, tensor ? 0 : 2, shape,
+                            x, err);
 }
 
-static int put(struct woq_coded_writer *w, const struct woq_frame *f, const struct woq_qview *q,
-               struct woq_error *err)
+int woq_fp8_put(struct woq_coded_writer *w, const struct woq_frame *f, const struct woq_qview *q,
+                struct woq_error *err)
 {
     const char *stored = spelling_of(q);
     const int64_t cols = woq_json_get_int(woq_json_get(f->meta, "quant"), "group_size", -1);
@@ -183,7 +186,7 @@ static int put(struct woq_coded_writer *w, const struct woq_frame *f, const stru
     return rc ? rc : put_scales(w, q, rows, tensor, err);
 }
 
-static int config(const struct woq_coded_writer *w, struct woq_json *c)
+int woq_fp8_config(const struct woq_coded_writer *w, struct woq_json *c)
 {
     struct woq_json *block = w->cols == -1 ? woq_json_of_null() : woq_json_array();
 
@@ -199,22 +202,11 @@ static int config(const struct woq_coded_writer *w, struct woq_json *c)
     return WOQ_OK;
 }
 
-static uint64_t bytes(const struct woq_scheme *s, uint64_t rows, uint64_t cols)
+uint64_t woq_fp8_bytes(const struct woq_scheme *s, uint64_t rows, uint64_t cols)
 {
     const size_t step =
         s->group_rows < 1 || (uint64_t)s->group_rows > rows ? (size_t)rows : (size_t)s->group_rows;
 
     return rows * cols +
-           4 * (uint64_t)ceil_div((size_t)rows, step) * woq_scheme_groups(s, (size_t)cols);
+           4 * (uint64_t)woq_ceil_div((size_t)rows, step) * woq_scheme_groups(s, (size_t)cols);
 }
-
-const struct woq_coded_method woq_coded_fp8 = { .quant_method = "fp8",
-                                                .format = "fp8",
-                                                .codes = "weight",
-                                                .parts = parts,
-                                                .measure = measure,
-                                                .load = load,
-                                                .put = put,
-                                                .config = config,
-                                                .floats_key = "modules_to_not_convert",
-                                                .bytes = bytes };

@@ -5,26 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum part { SCALE, ZERO, NBITS, GROUP, AXIS, SHAPE, COMPUTE };
-static const char *const parts[] = { "scale",
-                                     "zero",
-                                     "nbits",
-                                     "group_size",
-                                     "axis",
-                                     "shape",
-                                     "compute_dtype",
-                                     "packing",
-                                     "view_as_float",
-                                     "channel_wise",
-                                     "encoded_state_dict",
-                                     "offload_meta",
-                                     "optimize",
-                                     "quant_scale",
-                                     "quant_zero",
-                                     "round_zero",
-                                     "stores_quant_config",
-                                     "unpack_view_dtype",
-                                     NULL };
+enum part { CODES, SCALE, ZERO, NBITS, GROUP, AXIS, SHAPE, COMPUTE };
 
 /* Rows of the group matrix lie one behind another in the parts of a word, the first part in the
  * highest bits; of 3 bits ten in 32. */
@@ -89,8 +70,8 @@ static void pack(uint8_t *data, const struct packing *p, const uint8_t *codes)
 }
 
 /* --- reading --- */
-static int read_int(const struct woq_coded_linear *l, size_t part, int64_t lo, int64_t hi,
-                    int64_t *out, struct woq_error *err)
+static int read_int(const struct woq_linear *l, size_t part, int64_t lo, int64_t hi, int64_t *out,
+                    struct woq_error *err)
 {
     float x;
     const int rc = woq_coded_want(l, part, "I32 I64 F32", 1, err);
@@ -104,7 +85,7 @@ static int read_int(const struct woq_coded_linear *l, size_t part, int64_t lo, i
     return WOQ_OK;
 }
 
-static int read_shape(struct woq_coded_linear *l, struct woq_error *err)
+static int read_shape(struct woq_linear *l, struct woq_error *err)
 {
     int64_t dim[2];
     const int rc = woq_coded_want(l, SHAPE, "I64", 2, err);
@@ -120,7 +101,7 @@ static int read_shape(struct woq_coded_linear *l, struct woq_error *err)
 }
 
 /* "torch.float16" as characters. */
-static void read_compute_dtype(struct woq_coded_linear *l)
+static void read_compute_dtype(struct woq_linear *l)
 {
     const struct woq_st_tensor *t = l->part[COMPUTE];
     const size_t skip = strlen("torch.");
@@ -130,7 +111,7 @@ static void read_compute_dtype(struct woq_coded_linear *l)
         memcpy(l->compute_dtype, t->data + skip, t->bytes - skip);
 }
 
-static int check_axis(struct woq_coded_linear *l, int64_t axis, struct woq_error *err)
+static int check_axis(struct woq_linear *l, int64_t axis, struct woq_error *err)
 {
     l->by_column = axis == 0;
     if (l->by_column && l->group != l->n_out)
@@ -141,7 +122,7 @@ static int check_axis(struct woq_coded_linear *l, int64_t axis, struct woq_error
     return WOQ_OK;
 }
 
-static struct packing packing_of(const struct woq_coded_linear *l, bool *ok)
+static struct packing packing_of(const struct woq_linear *l, bool *ok)
 {
     const size_t n = l->n_out * l->n_in, other = n / l->group;
     struct packing p = { 0 };
@@ -151,7 +132,7 @@ static struct packing packing_of(const struct woq_coded_linear *l, bool *ok)
     return p;
 }
 
-static int measure(struct woq_coded_linear *l, const struct woq_json *quant, struct woq_error *err)
+static int measure(struct woq_linear *l, const struct woq_linear_told *told, struct woq_error *err)
 {
     int64_t bits, group, axis;
     struct packing p;
@@ -159,7 +140,7 @@ static int measure(struct woq_coded_linear *l, const struct woq_json *quant, str
     bool ok;
     int rc;
 
-    (void)quant;
+    (void)told;
     if ((rc = read_shape(l, err)) || (rc = read_int(l, NBITS, 1, 8, &bits, err)) ||
         (rc = read_int(l, AXIS, 0, 1, &axis, err)) ||
         (rc = read_int(l, GROUP, 1, 1 << 24, &group, err)))
@@ -179,20 +160,10 @@ static int measure(struct woq_coded_linear *l, const struct woq_json *quant, str
     if ((rc = woq_coded_want(l, SCALE, "F16 BF16 F32", n, err)) ||
         (rc = woq_coded_want(l, ZERO, "F16 BF16 F32", n, err)))
         return rc;
-    return WOQ_ITEM;
+    return woq_coded_item(l, "hqq");
 }
 
-static size_t gcd(size_t a, size_t b)
-{
-    while (b) {
-        const size_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
-}
-
-static int load_values(float *to, const struct woq_coded_linear *l, size_t part, size_t width,
+static int load_values(float *to, const struct woq_linear *l, size_t part, size_t width,
                        struct woq_error *err)
 {
     const size_t n = l->n_out * l->n_in / l->group;
@@ -207,9 +178,10 @@ static int load_values(float *to, const struct woq_coded_linear *l, size_t part,
     return rc;
 }
 
-static int load(const struct woq_coded_linear *l, struct woq_frame *f, struct woq_error *err)
+static int load(const struct woq_linear *l, struct woq_buf scratch[2], struct woq_frame *f,
+                struct woq_error *err)
 {
-    const size_t width = gcd(l->group, l->n_in);
+    const size_t width = woq_coded_width(l);
     const uint64_t groups[2] = { l->by_column ? 1 : l->n_out,
                                  l->by_column ? l->n_in : l->n_in / width };
     struct woq_scheme s;
@@ -219,6 +191,7 @@ static int load(const struct woq_coded_linear *l, struct woq_frame *f, struct wo
     bool ok;
     int rc;
 
+    (void)scratch;
     if ((rc = woq_coded_begin(f, l, l->n_in / width, &a, err)) ||
         (rc = woq_frame_alloc(f, "zero", WOQ_F32, 2, groups, &zero, err)) ||
         (rc = load_values(a.scale, l, SCALE, width, err)) ||
@@ -233,6 +206,15 @@ static int load(const struct woq_coded_linear *l, struct woq_frame *f, struct wo
     s.group_size = l->by_column ? -1 : (int64_t)width;
     return woq_coded_meta(f, l, &s, err);
 }
+
+const struct woq_linear_kind woq_hqq_kind = {
+    .suffix = { "W_q", "scale", "zero", "nbits", "group_size", "axis", "shape", "compute_dtype",
+                "packing", "view_as_float", "channel_wise", "encoded_state_dict", "offload_meta",
+                "optimize", "quant_scale", "quant_zero", "round_zero", "stores_quant_config",
+                "unpack_view_dtype" },
+    .measure = measure,
+    .load = load
+};
 
 /* --- writing --- */
 static int check(const struct woq_qview *q, struct woq_error *err)
@@ -339,8 +321,8 @@ static int put_meta(struct woq_coded_writer *w, const struct woq_qview *q, size_
     return rc;
 }
 
-static int put(struct woq_coded_writer *w, const struct woq_frame *f, const struct woq_qview *q,
-               struct woq_error *err)
+int woq_hqq_put(struct woq_coded_writer *w, const struct woq_frame *f, const struct woq_qview *q,
+                struct woq_error *err)
 {
     const size_t group = q->group_elems;
     int rc = check(q, err);
@@ -358,7 +340,7 @@ static int put(struct woq_coded_writer *w, const struct woq_frame *f, const stru
     return WOQ_OK;
 }
 
-static int config(const struct woq_coded_writer *w, struct woq_json *c)
+int woq_hqq_config(const struct woq_coded_writer *w, struct woq_json *c)
 {
     struct woq_json *quant = woq_json_object(), *weight = woq_json_object();
 
@@ -382,7 +364,7 @@ static int config(const struct woq_coded_writer *w, struct woq_json *c)
     return WOQ_OK;
 }
 
-static uint64_t bytes(const struct woq_scheme *s, uint64_t rows, uint64_t cols)
+uint64_t woq_hqq_bytes(const struct woq_scheme *s, uint64_t rows, uint64_t cols)
 {
     const uint64_t groups = rows * woq_scheme_groups(s, (size_t)cols);
     const uint64_t codes = s->bits == 3 ? (rows * cols + 9) / 10 * 4
@@ -390,14 +372,3 @@ static uint64_t bytes(const struct woq_scheme *s, uint64_t rows, uint64_t cols)
 
     return codes + 4 * groups;
 }
-
-const struct woq_coded_method woq_coded_hqq = { .quant_method = "hqq",
-                                                .format = "hqq",
-                                                .codes = "W_q",
-                                                .parts = parts,
-                                                .measure = measure,
-                                                .load = load,
-                                                .put = put,
-                                                .config = config,
-                                                .floats_key = "skip_modules",
-                                                .bytes = bytes };

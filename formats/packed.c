@@ -9,8 +9,10 @@
 #define WIDTHS_1_TO_8 (0x1feu)
 
 /* clang-format off */
+#define KIND(...)                                                                                  \
+    .kind = { .measure = woq_packed_measure, .load = woq_packed_load, .suffix = { __VA_ARGS__ } }
 #define GPTQ_LIKE                                                                                  \
-    .suffix = { "qweight", "scales", "qzeros", "g_idx" }, .codes = { false, true },                \
+    KIND("qweight", "scales", "qzeros", "g_idx"), .codes = { false, true },                        \
     .zeros = { true, false }, .order = WOQ_FIELDS_DENSE, .always_zeros = true,                     \
     .multiple_in = 32, .multiple_out = 32
 #define GPTQ                                                                                       \
@@ -27,30 +29,31 @@ const struct woq_packed_layout woq_layout_round_g_idx = { AUTO_ROUND, .g_idx = W
 /* Neural Compressor: GPTQ's tensors, but words of whole fields where that differs (3, 5, 6, 7 bits). */
 const struct woq_packed_layout woq_layout_inc = {
     .name = "INC", .codes = { false, true }, .zeros = { true, false }, .order = WOQ_FIELDS_WHOLE,
-    .always_zeros = true, .minus_one = true, .null_bias = true,
-    .suffix = { "qweight", "scales", "qzeros", "g_idx", NULL, "scale_bf16_to_fp8" },
+    .always_zeros = true, .minus_one = true,
+    KIND("qweight", "scales", "qzeros", "g_idx", NULL, "scale_bf16_to_fp8"),
+    .kind.format = "inc", .kind.mark = WOQ_PART_FACTOR, .kind.null_bias = true,
     .g_idx = WOQ_G_IDX_PERMUTED, .widths = WIDTHS_2_TO_8, .multiple_in = 1, .multiple_out = 1
 };
 
 const struct woq_packed_layout woq_layout_awq = {
-    .name = "AWQ", .suffix = { "qweight", "scales", "qzeros" }, .codes = { true, false },
+    .name = "AWQ", KIND("qweight", "scales", "qzeros"), .codes = { true, false },
     .zeros = { true, false }, .order = WOQ_FIELDS_AWQ, .always_zeros = true, .widths = WIDTH(4),
     .multiple_in = 1, .multiple_out = 8, .whole_groups = true
 };
 
-#define CT_ACTIVATIONS "input_scale input_zero_point output_scale output_zero_point"
+#define CT_ACTIVATIONS                                                                             \
+    [WOQ_N_PARTS] = "input_scale", "input_zero_point", "output_scale", "output_zero_point"
 
 /* Releases before 2026 filled words with whole fields. */
 const struct woq_packed_layout woq_layout_ct_packed = {
-    .name = "CT", .suffix = { "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx",
-                              "weight_shape" },
-    .activations = CT_ACTIVATIONS, .codes = { false, false }, .zeros = { true, true },
+    .name = "CT", KIND("weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx",
+                       "weight_shape", CT_ACTIVATIONS), .codes = { false, false }, .zeros = { true, true },
     .order = WOQ_FIELDS_DENSE, .or_whole = true, .scales_by_row = true, .widths = WIDTHS_1_TO_8, .multiple_in = 1, .multiple_out = 1,
     .whole_groups = true
 };
 const struct woq_packed_layout woq_layout_ct_bytes = {
-    .name = "CT", .suffix = { "weight", "weight_scale", "weight_zero_point", "weight_g_idx" },
-    .activations = CT_ACTIVATIONS, .codes = { false, false }, .zeros = { false, false },
+    .name = "CT", KIND("weight", "weight_scale", "weight_zero_point", "weight_g_idx", CT_ACTIVATIONS),
+    .codes = { false, false }, .zeros = { false, false },
     .order = WOQ_FIELDS_WHOLE, .bytes = true, .scales_by_row = true, .widths = WIDTHS_1_TO_8, .multiple_in = 1, .multiple_out = 1,
     .whole_groups = true
 };
@@ -122,14 +125,4 @@ uint64_t woq_packed_bytes(const struct woq_packed_layout *l, int bits, size_t n_
     if (l->g_idx == WOQ_G_IDX_ALWAYS)
         bytes += 4 * n_in;
     return bytes;
-}
-
-bool woq_word_in(const char *words, const char *word)
-{
-    const size_t n = strlen(word);
-
-    for (const char *at = words; n && (at = strstr(at, word)); at += n)
-        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || !at[n]))
-            return true;
-    return false;
 }

@@ -3,14 +3,12 @@
  *
  * A layout is one row of a table: how the tensors of a linear are called, along which dimension
  * fields are packed, in which order, and what is stored for a zero point. Which layout a file has
- * is told by its configuration (packed_method.c). */
+ * is told by its configuration (linear_method.c). */
 #ifndef WOQ_FORMATS_PACKED_H
 #define WOQ_FORMATS_PACKED_H
-#include <formats/bitpack.h>
-#include <formats/safetensors.h>
-#include <woq/json.h>
+#include <formats/linear.h>
 
-/* Tensors of one linear, named "MODULE.SUFFIX". */
+/* Tensors of one linear, in the order of its kind's suffixes. */
 enum woq_packed_part {
     WOQ_PART_CODES,
     WOQ_PART_SCALES,
@@ -18,7 +16,7 @@ enum woq_packed_part {
     WOQ_PART_G_IDX,
     WOQ_PART_SHAPE,  /* I64 [2] = out, in */
     WOQ_PART_FACTOR, /* one number that multiplies all scales, unless it is 0 or less */
-    WOQ_N_PARTS
+    WOQ_N_PARTS      /* behind them: tensors that are no weights */
 };
 
 struct woq_packed_place {
@@ -29,9 +27,8 @@ struct woq_packed_place {
 enum woq_packed_g_idx { WOQ_G_IDX_NEVER, WOQ_G_IDX_ALWAYS, WOQ_G_IDX_PERMUTED };
 
 struct woq_packed_layout {
-    const char *name;                /* in messages: "GPTQ" */
-    const char *suffix[WOQ_N_PARTS]; /* NULL: has no such tensor */
-    const char *activations; /* suffixes of tensors that are no weights, apart by spaces; NULL */
+    struct woq_linear_kind kind;
+    const char *name; /* in messages: "GPTQ" */
     struct woq_packed_place codes, zeros;
     enum woq_field_order order;
     bool or_whole;      /* some writers fill words with whole fields instead: shapes tell */
@@ -39,7 +36,6 @@ struct woq_packed_layout {
     bool minus_one;     /* a zero point z is stored as (z - 1) mod 2^bits */
     bool scales_by_row; /* [out][groups], else [groups][out] */
     bool always_zeros;  /* symmetric ones too */
-    bool null_bias;     /* a bias of zeros beside it stands for none */
     enum woq_packed_g_idx g_idx;        /* when it is written */
     unsigned widths;                    /* bit b is set: b bits have a form */
     unsigned multiple_in, multiple_out; /* sizes that can be written */
@@ -78,44 +74,10 @@ enum woq_dtype woq_packed_word(const struct woq_packed_layout *l);
 uint64_t woq_packed_bytes(const struct woq_packed_layout *l, int bits, size_t n_out, size_t n_in,
                           size_t n_groups, size_t scale_bytes);
 
-/* Is `word` one of those, which are apart by spaces? */
-bool woq_word_in(const char *words, const char *word);
-
-/* What a configuration says about all linears; single ones differ in what shapes tell. */
-struct woq_packed_config {
-    const struct woq_packed_method *method;
-    const struct woq_packed_layout *layouts[4]; /* that may occur, the likeliest first */
-    size_t n_layouts;
-    int bits;           /* 0: they may differ */
-    int64_t group_size; /* -1 = one group per row, 0 = not told */
-    bool sym;           /* zero points are the middle ones, unless the file says otherwise */
-};
-
-/* One row for each quant_method (packed_method.c). */
-struct woq_packed_method {
-    const char *quant_method;
-    const char *format; /* woq-pack's name for it */
-    int (*read)(struct woq_packed_config *c, const struct woq_json *quant, struct woq_error *err);
-};
-/* By quantization_config.quant_method; an unknown one is an error that names those that are read.
- */
-int woq_packed_config_read(struct woq_packed_config *c, const struct woq_json *quant,
-                           struct woq_error *err);
-
-/* A linear of a file, measured: every tensor has the shape that load will rely on. */
-struct woq_packed_linear {
-    const struct woq_packed_layout *layout; /* NULL: not a packed linear */
-    const struct woq_st_tensor *part[WOQ_N_PARTS];
-    enum woq_field_order order;
-    int bits;
-    size_t n_in, n_out, n_groups;
-    int64_t group_size;
-    bool one_scale; /* of the whole tensor */
-    float factor;   /* of all scales; 0 = none */
-    bool permuted;  /* g_idx is not c / group_size */
-};
-/* `l` has its layout and its parts, NULL where the file has none. Finds out the rest. */
-int woq_packed_measure(struct woq_packed_linear *l, const struct woq_packed_config *c,
+/* For woq_linear_kind: of a linear whose kind is that of a layout. */
+int woq_packed_measure(struct woq_linear *l, const struct woq_linear_told *told,
                        struct woq_error *err);
+int woq_packed_load(const struct woq_linear *l, struct woq_buf scratch[2], struct woq_frame *f,
+                    struct woq_error *err);
 
 #endif

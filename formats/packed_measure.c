@@ -18,15 +18,15 @@ static int fail_shape(const struct woq_st_tensor *t, const uint64_t want[2], str
                     (unsigned long long)want[0], (unsigned long long)want[1]);
 }
 
-static int want_part(const struct woq_packed_linear *l, enum woq_packed_part part,
-                     enum woq_dtype dtype, unsigned n_dims, struct woq_error *err)
+static int want_part(const struct woq_linear *l, enum woq_packed_part part, enum woq_dtype dtype,
+                     unsigned n_dims, struct woq_error *err)
 {
     const struct woq_st_tensor *t = l->part[part], *codes = l->part[WOQ_PART_CODES];
-    const size_t head = strlen(codes->name) - strlen(l->layout->suffix[WOQ_PART_CODES]);
+    const size_t head = strlen(codes->name) - strlen(l->kind->suffix[WOQ_PART_CODES]);
 
     if (!t)
         return woq_fail(err, WOQ_EDATA, NULL, "'%s' has no tensor '%.*s%s' beside it", codes->name,
-                        (int)head, codes->name, l->layout->suffix[part]);
+                        (int)head, codes->name, l->kind->suffix[part]);
     if (dtype ? t->dtype != dtype : !woq_dtype_is_float(t->dtype))
         return woq_fail(err, WOQ_EDATA, NULL, "'%s' is %s, want %s", t->name, t->stored,
                         dtype ? woq_dtype_name(dtype) : "a float type");
@@ -42,7 +42,7 @@ static int want_part(const struct woq_packed_linear *l, enum woq_packed_part par
 
 /* Outputs and groups, which the scales tell; one scale of the whole tensor is a group of each row.
  */
-static int read_scales(struct woq_packed_linear *l, struct woq_error *err)
+static int read_scales(struct woq_linear *l, struct woq_error *err)
 {
     const struct woq_st_tensor *t = l->part[WOQ_PART_SCALES];
     const struct woq_packed_layout *layout = l->layout;
@@ -64,13 +64,13 @@ static int read_scales(struct woq_packed_linear *l, struct woq_error *err)
 }
 
 /* The shape that a layout may state beside its codes. */
-static int read_shape(struct woq_packed_linear *l, struct woq_error *err)
+static int read_shape(struct woq_linear *l, struct woq_error *err)
 {
     const struct woq_st_tensor *t = l->part[WOQ_PART_SHAPE];
     int64_t shape[2];
     int rc;
 
-    if (!l->layout->suffix[WOQ_PART_SHAPE])
+    if (!l->kind->suffix[WOQ_PART_SHAPE])
         return WOQ_OK;
     rc = want_part(l, WOQ_PART_SHAPE, WOQ_I64, 1, err);
     if (rc)
@@ -85,7 +85,7 @@ static int read_shape(struct woq_packed_linear *l, struct woq_error *err)
     return WOQ_OK;
 }
 
-static bool codes_fit(const struct woq_packed_linear *l, size_t n_in)
+static bool codes_fit(const struct woq_linear *l, size_t n_in)
 {
     return n_in && has_shape(l->part[WOQ_PART_CODES],
                              woq_packed_codes(l->layout, l->order, l->bits, l->n_out, n_in).shape);
@@ -93,14 +93,14 @@ static bool codes_fit(const struct woq_packed_linear *l, size_t n_in)
 
 /* Inputs that the codes leave possible: where words may be filled in part, as g_idx has them or as
  * full groups, else as full words. */
-static bool find_inputs(struct woq_packed_linear *l, const struct woq_packed_config *c)
+static bool find_inputs(struct woq_linear *l, const struct woq_linear_told *c)
 {
     const struct woq_packed_place place = l->layout->codes;
     const struct woq_st_tensor *codes = l->part[WOQ_PART_CODES], *g_idx = l->part[WOQ_PART_G_IDX];
     const uint64_t n = codes->shape[place.along_out == place.words_first], bits = (uint64_t)l->bits;
     const bool whole = l->order == WOQ_FIELDS_WHOLE && !l->layout->bytes;
 
-    if (l->layout->suffix[WOQ_PART_SHAPE])
+    if (l->kind->suffix[WOQ_PART_SHAPE])
         return codes_fit(l, l->n_in);
     const uint64_t tries[] = {
         place.along_out || l->layout->bytes ? n : 0, /* not packed: as many as there are */
@@ -118,7 +118,7 @@ static bool find_inputs(struct woq_packed_linear *l, const struct woq_packed_con
 }
 
 /* Do the shapes of all tensors agree under this order and width? */
-static bool fits(struct woq_packed_linear *l, const struct woq_packed_config *c)
+static bool fits(struct woq_linear *l, const struct woq_linear_told *c)
 {
     const struct woq_st_tensor *zeros = l->part[WOQ_PART_ZEROS];
 
@@ -130,7 +130,7 @@ static bool fits(struct woq_packed_linear *l, const struct woq_packed_config *c)
 }
 
 /* The first order and width that fit, `bits` only unless 0. */
-static bool find_width(struct woq_packed_linear *l, const struct woq_packed_config *c, int bits)
+static bool find_width(struct woq_linear *l, const struct woq_linear_told *c, int bits)
 {
     static const int likely_first[] = { 4, 8, 2, 3, 5, 6, 7, 1 };
     const enum woq_field_order orders[] = { l->layout->order, WOQ_FIELDS_WHOLE };
@@ -145,8 +145,7 @@ static bool find_width(struct woq_packed_linear *l, const struct woq_packed_conf
     return false;
 }
 
-static int fail_width(struct woq_packed_linear *l, const struct woq_packed_config *c,
-                      struct woq_error *err)
+static int fail_width(struct woq_linear *l, const struct woq_linear_told *c, struct woq_error *err)
 {
     const struct woq_st_tensor *w = l->part[WOQ_PART_CODES], *z = l->part[WOQ_PART_ZEROS];
     char zeros[64] = "", widths[32];
@@ -165,14 +164,14 @@ static int fail_width(struct woq_packed_linear *l, const struct woq_packed_confi
                     woq_packed_widths(l->layout, widths));
 }
 
-static int32_t g_idx_at(const struct woq_packed_linear *l, size_t c)
+static int32_t g_idx_at(const struct woq_linear *l, size_t c)
 {
     int32_t g;
     memcpy(&g, l->part[WOQ_PART_G_IDX]->data + 4 * c, 4);
     return g;
 }
 
-static int check_g_idx(struct woq_packed_linear *l, struct woq_error *err)
+static int check_g_idx(struct woq_linear *l, struct woq_error *err)
 {
     const size_t step = l->group_size < 0 ? l->n_in : (size_t)l->group_size;
 
@@ -186,7 +185,7 @@ static int check_g_idx(struct woq_packed_linear *l, struct woq_error *err)
     return WOQ_OK;
 }
 
-static bool groups_fit(const struct woq_packed_linear *l, int64_t group_size)
+static bool groups_fit(const struct woq_linear *l, int64_t group_size)
 {
     const uint64_t g =
         group_size < 0 || (uint64_t)group_size > l->n_in ? l->n_in : (uint64_t)group_size;
@@ -194,8 +193,7 @@ static bool groups_fit(const struct woq_packed_linear *l, int64_t group_size)
 }
 
 /* The group size that the configuration says, else the first run of g_idx, else the even one. */
-static int find_groups(struct woq_packed_linear *l, const struct woq_packed_config *c,
-                       struct woq_error *err)
+static int find_groups(struct woq_linear *l, const struct woq_linear_told *c, struct woq_error *err)
 {
     const bool has_g_idx = l->part[WOQ_PART_G_IDX] != NULL;
     int64_t run = 0;
@@ -215,7 +213,7 @@ static int find_groups(struct woq_packed_linear *l, const struct woq_packed_conf
     return check_g_idx(l, err);
 }
 
-static int read_factor(struct woq_packed_linear *l, struct woq_error *err)
+static int read_factor(struct woq_linear *l, struct woq_error *err)
 {
     const struct woq_st_tensor *t = l->part[WOQ_PART_FACTOR];
     uint64_t aligned = 0;
@@ -235,12 +233,25 @@ static int read_factor(struct woq_packed_linear *l, struct woq_error *err)
                : woq_fail(err, WOQ_EDATA, NULL, "'%s' is not finite", t->name);
 }
 
-int woq_packed_measure(struct woq_packed_linear *l, const struct woq_packed_config *c,
-                       struct woq_error *err)
+/* Codes of one byte have a name that floats have too: their type tells, and scales beside them. */
+static bool is_codes(const struct woq_linear *l)
+{
+    return !l->layout->bytes ||
+           (l->codes->dtype == woq_packed_word(l->layout) && l->part[WOQ_PART_SCALES]);
+}
+
+int woq_packed_measure(struct woq_linear *l, const struct woq_linear_told *c, struct woq_error *err)
 {
     const struct woq_st_tensor *g_idx = l->part[WOQ_PART_G_IDX];
-    const enum woq_dtype word = woq_packed_word(l->layout);
-    int rc = want_part(l, WOQ_PART_CODES, word, 2, err);
+    enum woq_dtype word;
+    int rc;
+
+    l->layout = (const struct woq_packed_layout *)l->kind; /* its first member */
+    if (!is_codes(l))
+        return WOQ_OK;
+    l->sym = c->sym;
+    word = woq_packed_word(l->layout);
+    rc = want_part(l, WOQ_PART_CODES, word, 2, err);
 
     if (rc == WOQ_OK)
         rc = read_scales(l, err);
@@ -262,5 +273,7 @@ int woq_packed_measure(struct woq_packed_linear *l, const struct woq_packed_conf
                         l->part[WOQ_PART_SCALES]->name, l->n_groups, l->n_in);
     if (g_idx && g_idx->shape[0] != l->n_in)
         return fail_shape(g_idx, (const uint64_t[]){ l->n_in, 1 }, err);
-    return find_groups(l, c, err);
+    rc = find_groups(l, c, err);
+    snprintf(l->stored, sizeof l->stored, "%s%d", l->layout->name, l->bits);
+    return rc ? rc : WOQ_ITEM;
 }

@@ -255,7 +255,7 @@ static int put_part(struct woq_st_writer *st, const struct woq_packed_module *m,
                     const struct part *p, struct woq_error *err)
 {
     struct woq_str name = { 0 };
-    int rc = woq_str_addf(&name, "%s.%s", m->name, m->layout->suffix[p->part]);
+    int rc = woq_str_addf(&name, "%s.%s", m->name, m->layout->kind.suffix[p->part]);
 
     rc = rc == WOQ_OK ? woq_st_put(st, name.s, p->dtype, p->n_dims, p->shape, p->data, err)
                       : woq_fail_nomem(err, 256);
@@ -272,7 +272,7 @@ static bool has_part(const struct woq_packed_module *m, enum woq_packed_part par
 {
     const struct woq_packed_layout *l = m->layout;
 
-    return l->suffix[part] && (part != WOQ_PART_ZEROS || l->always_zeros || !m->sym) &&
+    return l->kind.suffix[part] && (part != WOQ_PART_ZEROS || l->always_zeros || !m->sym) &&
            (part != WOQ_PART_G_IDX || l->g_idx == WOQ_G_IDX_ALWAYS || m->permuted);
 }
 

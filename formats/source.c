@@ -3,7 +3,6 @@
 /* madvise(MADV_DONTNEED) is Linux; glibc's posix_madvise ignores POSIX_MADV_DONTNEED. */
 #define _GNU_SOURCE
 #include "source.h"
-#include "coded.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -211,10 +210,7 @@ static int init_by_config(struct woq_source *s, struct woq_error *err)
         return woq_safetensors_source_init(s, err);
     if ((rc = woq_st_settle(&s->st, err)) < 0) /* packed tensors are small, and rarely strided */
         return rc;
-    const struct woq_coded_method *coded =
-        woq_coded_by_method(woq_json_get_str(quant, "quant_method"));
-    return coded ? woq_coded_source_init(s, coded, quant, err)
-                 : woq_packed_source_init(s, quant, err);
+    return woq_linear_source_init(s, quant, err);
 }
 
 static int open_folder(struct woq_source *s, struct woq_error *err)

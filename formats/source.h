@@ -80,8 +80,8 @@ void woq_source_done(const struct woq_source *s, const void *data, size_t bytes)
  * safetensors) and sets format, items, load, close and priv; a failed one leaves nothing behind
  * that woq_source_close does not free. */
 int woq_safetensors_source_init(struct woq_source *s, struct woq_error *err);
-/* By config.json's quantization_config (formats/packed_method.c knows the methods). */
-int woq_packed_source_init(struct woq_source *s, const struct woq_json *quant,
+/* By config.json's quantization_config (formats/linear_method.c knows the methods). */
+int woq_linear_source_init(struct woq_source *s, const struct woq_json *quant,
                            struct woq_error *err);
 int woq_gguf_source_init(struct woq_source *s, const void *data, size_t bytes,
                          struct woq_error *err);

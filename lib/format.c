@@ -5,6 +5,7 @@
  * largest value is 1; the smallest magnitude is 0.0625 before that, which OCP's E2M1 (mxfp4, nvfp4)
  * does not have (algorithms.md 1.5). */
 #include <woq/format.h>
+#include <woq/util.h>
 
 #include <math.h>
 #include <pthread.h>
@@ -46,22 +47,12 @@ static float e8m0[256], e4m3[256];
 static struct woq_levels dynamic;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static bool in_list(const char *word, const char *list)
-{
-    const size_t n = strchr(word, ' ') ? 0 : strlen(word);
-
-    for (const char *at = list; at && n && (at = strstr(at, word)) != NULL; at += n)
-        if ((at == list || at[-1] == ' ') && (at[n] == ' ' || at[n] == 0))
-            return true;
-    return false;
-}
-
 const struct woq_format *woq_format_find(const char *name, int bits)
 {
     const struct woq_format *first = NULL;
 
     for (size_t i = 0; name && i < N_FORMATS; i++) {
-        if (strcmp(rows[i].name, name) != 0 && !in_list(name, rows[i].aliases))
+        if (strcmp(rows[i].name, name) != 0 && !woq_word_in(rows[i].aliases, name))
             continue;
         if (rows[i].bits == bits)
             return &rows[i];

@@ -50,16 +50,6 @@ static int bad(struct woq_error *err, const char *key, const struct woq_json *v,
     return rc;
 }
 
-static bool in_list(const char *word, const char *list)
-{
-    const size_t n = word && !strchr(word, ' ') ? strlen(word) : 0;
-
-    for (const char *at = list; n && (at = strstr(at, word)) != NULL; at += n)
-        if ((at == list || at[-1] == ' ') && (at[n] == ' ' || at[n] == 0))
-            return true;
-    return false;
-}
-
 static int set_int(long *out, const char *key, const struct woq_json *v, long lo, long hi,
                    const char *want, struct woq_error *err)
 {
@@ -90,7 +80,7 @@ static int set_word(char out[16], const char *key, const struct woq_json *v, con
 {
     const char *word = woq_json_str(v);
 
-    if (!in_list(word, list))
+    if (!woq_word_in(list, word))
         return bad(err, key, v, list);
     memcpy(out, word, strlen(word) + 1);
     return WOQ_OK;
@@ -124,14 +114,14 @@ static int set_dtype(struct woq_scheme *s, const char *key, const struct woq_jso
         s->bits = f->bits;
         return DTYPE | BITS;
     }
-    if (in_list(word, "float fp32 fp16 bf16 f32 f16")) {
+    if (woq_word_in("float fp32 fp16 bf16 f32 f16", word)) {
         memcpy(s->dtype, "float", sizeof "float");
         return DTYPE;
     }
     if (!word || strncmp(word, "int", 3) != 0)
         return bad(err, key, v, "int, int1 ... int8, float, or one of " WOQ_FORMAT_NAMES);
     if (word[3] && (word[3] < '1' || word[3] > '8' ||
-                    (word[4] && !in_list(word + 4, "_clip _fullrange _sym _asym"))))
+                    (word[4] && !woq_word_in("_clip _fullrange _sym _asym", word + 4))))
         return bad(err, key, v, "int, int1 ... int8 (_clip, _fullrange)");
     memcpy(s->dtype, "int", sizeof "int");
     if (word[3]) {
@@ -248,7 +238,7 @@ static int set_preset(struct woq_scheme *s, const char *key, const struct woq_js
     };
     const char *word = woq_json_str(v);
 
-    if (in_list(word, "sym asym")) {
+    if (woq_word_in("sym asym", word)) {
         s->sym = word[0] == 's';
         return SYM;
     }
@@ -276,18 +266,18 @@ static int set_double_quant(struct woq_scheme *s, const char *key, const struct 
     long n = 0;
     int rc = WOQ_OK;
 
-    if (in_list(key, "double_quant use_double_quant")) {
+    if (woq_word_in("double_quant use_double_quant", key)) {
         rc = set_bool(&d->on, key, v, err);
-    } else if (in_list(key, "double_quant_bits")) {
+    } else if (woq_word_in("double_quant_bits", key)) {
         rc = set_int(&n, key, v, 1, 8, "1..8", err);
         d->bits = (int)n;
-    } else if (in_list(key, "double_quant_group_size")) {
+    } else if (woq_word_in("double_quant_group_size", key)) {
         rc = set_size(&d->group_size, key, v, err);
-    } else if (in_list(key, "double_quant_sym double_quant_use_sym")) {
+    } else if (woq_word_in("double_quant_sym double_quant_use_sym", key)) {
         rc = set_bool(&d->sym, key, v, err);
-    } else if (in_list(key, "double_quant_keep_codes")) {
+    } else if (woq_word_in("double_quant_keep_codes", key)) {
         rc = set_bool(&d->keep_codes, key, v, err);
-    } else if (in_list(key, "double_quant_dtype")) {
+    } else if (woq_word_in("double_quant_dtype", key)) {
         rc = set_word(d->dtype, key, v, "int dynamic", err);
     } else {
         return WOQ_OK;
@@ -302,32 +292,32 @@ static int set_member(struct woq_scheme *s, const char *key, const struct woq_js
     long n = 0;
     int rc;
 
-    if (in_list(key, "bits"))
+    if (woq_word_in("bits", key))
         return set_bits(s, key, v, err);
-    if (in_list(key, "group_size"))
+    if (woq_word_in("group_size", key))
         return set_group_size(s, key, v, err);
-    if (in_list(key, "group_rows")) {
+    if (woq_word_in("group_rows", key)) {
         rc = set_size(&s->group_rows, key, v, err);
         return rc ? rc : GROUP_ROWS;
     }
-    if (in_list(key, "group_dim")) {
+    if (woq_word_in("group_dim", key)) {
         rc = set_int(&n, key, v, 0, 1, "0 or 1", err);
         s->group_dim = (int)n;
         return rc ? rc : GROUP_DIM;
     }
-    if (in_list(key, "sym use_sym")) {
+    if (woq_word_in("sym use_sym", key)) {
         rc = set_bool(&s->sym, key, v, err);
         return rc ? rc : SYM;
     }
-    if (in_list(key, "scheme"))
+    if (woq_word_in("scheme", key))
         return set_preset(s, key, v, err);
-    if (in_list(key, "full_range use_full_range")) {
+    if (woq_word_in("full_range use_full_range", key)) {
         rc = set_bool(&s->full_range, key, v, err);
         return rc ? rc : FULL_RANGE;
     }
-    if (in_list(key, "search use_mse_search"))
+    if (woq_word_in("search use_mse_search", key))
         return set_search(s, key, v, err);
-    if (in_list(key, "scale_dtype")) {
+    if (woq_word_in("scale_dtype", key)) {
         rc = set_word(s->scale_dtype, key, v, "f32 f16", err);
         return rc ? rc : SCALE_DTYPE;
     }
@@ -344,7 +334,9 @@ static int set_member(struct woq_scheme *s, const char *key, const struct woq_js
 /* A preset first, the rest on top of it; the dtype last, because it decides on the bits. */
 static int turn_of(const char *key)
 {
-    return in_list(key, "scheme") ? 0 : in_list(key, "dtype data_type weight_dtype") ? 2 : 1;
+    return woq_word_in("scheme", key)                         ? 0
+           : woq_word_in("dtype data_type weight_dtype", key) ? 2
+                                                              : 1;
 }
 
 static int set_members(struct woq_scheme *s, const struct woq_json *quant, struct woq_error *err)
@@ -458,11 +450,11 @@ int woq_scheme_set(struct woq_json *quant, const char *text, struct woq_error *e
     if (equals && (size_t)(equals - text) < sizeof key) {
         memcpy(key, text, (size_t)(equals - text));
         woq_json_set(one, key, value_of(equals + 1));
-    } else if (in_list(text, "sym asym")) {
+    } else if (woq_word_in("sym asym", text)) {
         woq_json_set_bool(one, "sym", text[0] == 's');
-    } else if (in_list(text, "full_range")) {
+    } else if (woq_word_in("full_range", text)) {
         woq_json_set_bool(one, "full_range", true);
-    } else if (in_list(text, "float")) {
+    } else if (woq_word_in("float", text)) {
         woq_json_set_str(one, "dtype", "float");
     } else {
         woq_json_free(one);

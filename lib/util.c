@@ -225,6 +225,16 @@ int woq_base64_add(struct woq_str *str, const char *text, size_t n, struct woq_e
     return n % 4 == 1 ? woq_fail(err, WOQ_EDATA, NULL, "base64 of %zu digits is cut", n) : WOQ_OK;
 }
 
+bool woq_word_in(const char *words, const char *word)
+{
+    const size_t n = strchr(word, ' ') ? 0 : strlen(word);
+
+    for (const char *at = words; at && n && (at = strstr(at, word)); at += n)
+        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || !at[n]))
+            return true;
+    return false;
+}
+
 bool woq_name_match(const char *name, const char *glob)
 {
     return fnmatch(glob, name, 0) == 0;

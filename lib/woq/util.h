@@ -16,6 +16,11 @@ static inline uint64_t woq_align(uint64_t x, uint64_t align)
     return (x + align - 1) & ~(align - 1);
 }
 
+static inline uint64_t woq_ceil_div(uint64_t n, uint64_t by)
+{
+    return n / by + (n % by != 0);
+}
+
 /* Aligned (64 bytes) heap memory; free with free(). NULL and err on failure; 0 bytes give a
  * pointer. */
 void *woq_alloc(size_t bytes, struct woq_error *err);
@@ -50,6 +55,8 @@ void woq_str_release(struct woq_str *str);
 /* Appends what base64 text stands for (RFC 4648; padding may be absent). */
 int woq_base64_add(struct woq_str *str, const char *text, size_t n, struct woq_error *err);
 
+/* Is `word` one of those, which are one blank apart? `words` NULL: none. */
+bool woq_word_in(const char *words, const char *word);
 /* Shell-style glob over the whole name: '*', '?', '[...]'. */
 bool woq_name_match(const char *name, const char *glob);
 

@@ -1,12 +1,13 @@
-/* packed_method.c -- what the configuration of a packed checkpoint says: one row for each
+/* linear_method.c -- what the configuration of a quantized checkpoint says: one row for each
  * quant_method. Widths and group sizes of single linears come from the shapes of their tensors, so
  * that mixed ones need no rules; what the configuration says of all of them may not contradict. */
+#include <formats/coded.h>
 #include <formats/packed.h>
 
 #include <string.h>
 #include <woq/json.h>
 
-static int read_sizes(struct woq_packed_config *c, const struct woq_json *q, const char *bits,
+static int read_sizes(struct woq_linear_told *c, const struct woq_json *q, const char *bits,
                       const char *group_size, struct woq_error *err)
 {
     c->bits = (int)woq_json_get_int(q, bits, 0);
@@ -18,13 +19,18 @@ static int read_sizes(struct woq_packed_config *c, const struct woq_json *q, con
     return WOQ_OK;
 }
 
-static void use(struct woq_packed_config *c, const struct woq_packed_layout *layout)
+static void use_kind(struct woq_linear_told *c, const struct woq_linear_kind *kind)
 {
-    c->layouts[c->n_layouts++] = layout;
+    c->kinds[c->n_kinds++] = kind;
+}
+
+static void use(struct woq_linear_told *c, const struct woq_packed_layout *layout)
+{
+    use_kind(c, &layout->kind);
 }
 
 /* formats.md 4.a */
-static int read_gptq(struct woq_packed_config *c, const struct woq_json *q, struct woq_error *err)
+static int read_gptq(struct woq_linear_told *c, const struct woq_json *q, struct woq_error *err)
 {
     const char *format = woq_json_get_str(q, "checkpoint_format");
 
@@ -45,7 +51,7 @@ static int read_gptq(struct woq_packed_config *c, const struct woq_json *q, stru
 }
 
 /* formats.md 4.b; the files of llm-awq say w_bit and q_group_size. */
-static int read_awq(struct woq_packed_config *c, const struct woq_json *q, struct woq_error *err)
+static int read_awq(struct woq_linear_told *c, const struct woq_json *q, struct woq_error *err)
 {
     const char *version = woq_json_get_str(q, "version");
     const bool old = woq_json_get(q, "w_bit") != NULL;
@@ -59,7 +65,7 @@ static int read_awq(struct woq_packed_config *c, const struct woq_json *q, struc
 }
 
 /* formats.md 4.c; releases before 0.5 say `backend`. Suffixes name kernels: parts of it decide. */
-static int read_auto_round(struct woq_packed_config *c, const struct woq_json *q,
+static int read_auto_round(struct woq_linear_told *c, const struct woq_json *q,
                            struct woq_error *err)
 {
     const char *packing = woq_json_get_str(q, "packing_format");
@@ -88,12 +94,12 @@ static int read_auto_round(struct woq_packed_config *c, const struct woq_json *q
 }
 
 /* One group of linears (formats.md 4.d); what groups say differently is left to the shapes. */
-static int read_ct_group(struct woq_packed_config *c, const struct woq_json *group, bool first,
+static int read_ct_group(struct woq_linear_told *c, const struct woq_json *group, bool first,
                          struct woq_error *err)
 {
     const struct woq_json *w = woq_json_get(group, "weights");
     const char *type = woq_json_get_str(w, "type"), *strategy = woq_json_get_str(w, "strategy");
-    struct woq_packed_config one = { .method = c->method };
+    struct woq_linear_told one = { 0 };
     int rc;
 
     if (!w)
@@ -114,7 +120,7 @@ static int read_ct_group(struct woq_packed_config *c, const struct woq_json *gro
     return rc;
 }
 
-static int read_compressed_tensors(struct woq_packed_config *c, const struct woq_json *q,
+static int read_compressed_tensors(struct woq_linear_told *c, const struct woq_json *q,
                                    struct woq_error *err)
 {
     static const char read[] = "pack-quantized int-quantized naive-quantized mixed-precision dense";
@@ -140,27 +146,59 @@ static int read_compressed_tensors(struct woq_packed_config *c, const struct woq
     return rc;
 }
 
-static const struct woq_packed_method methods[] = {
+/* formats.md 4.f, 4.g, 4.h: each linear tells of itself */
+static int read_bnb(struct woq_linear_told *c, const struct woq_json *q, struct woq_error *err)
+{
+    (void)q;
+    (void)err;
+    use_kind(c, &woq_bnb_kind);
+    return WOQ_OK;
+}
+
+static int read_hqq(struct woq_linear_told *c, const struct woq_json *q, struct woq_error *err)
+{
+    (void)q;
+    (void)err;
+    use_kind(c, &woq_hqq_kind);
+    return WOQ_OK;
+}
+
+static int read_fp8(struct woq_linear_told *c, const struct woq_json *q, struct woq_error *err)
+{
+    (void)q;
+    (void)err;
+    use_kind(c, &woq_fp8_kind);
+    return WOQ_OK;
+}
+
+static const struct method {
+    const char *quant_method;
+    const char *format; /* woq-pack's name for it */
+    int (*read)(struct woq_linear_told *c, const struct woq_json *quant, struct woq_error *err);
+} methods[] = {
     { "gptq", "gptq", read_gptq },
     { "awq", "awq", read_awq },
     { "auto-round", "autoround", read_auto_round },
     { "compressed-tensors", "compressed-tensors", read_compressed_tensors },
+    { "bitsandbytes", "bnb", read_bnb },
+    { "hqq", "hqq", read_hqq },
+    { "fp8", "fp8", read_fp8 },
 };
 #define N_METHODS (sizeof methods / sizeof *methods)
 
-int woq_packed_config_read(struct woq_packed_config *c, const struct woq_json *quant,
-                           struct woq_error *err)
+int woq_linear_told_read(struct woq_linear_told *c, const struct woq_json *quant,
+                         struct woq_error *err)
 {
     const char *method = woq_json_get_str(quant, "quant_method");
     struct woq_str known = { 0 };
 
-    memset(c, 0, sizeof *c);
+    *c = (struct woq_linear_told){ .quant = quant };
     if (!method)
         return woq_fail(err, WOQ_EDATA, NULL,
                         "config.json has a quantization_config without quant_method");
     for (size_t i = 0; i < N_METHODS; i++)
         if (!strcmp(method, methods[i].quant_method)) {
-            c->method = &methods[i];
+            c->format = methods[i].format;
             return methods[i].read(c, quant, err);
         }
     for (size_t i = 0; i < N_METHODS; i++)

@@ -41,10 +41,10 @@ void woq_out_release(struct woq_out *o); /* aborts too */
 struct woq_outfile {
     bool is_open;
     int fd;
-    uint64_t at;     /* bytes appended */
+    uint64_t at;     /* bytes appended; who writes elsewhere may move it */
     uint64_t pushed; /* handed to the disk early */
     char name[256];  /* for messages */
-    /* What add_later has under way. */
+    /* What write_later has under way. */
     pthread_t thread;
     bool is_writing;
     const void *later;
@@ -56,10 +56,10 @@ int woq_outfile_open(struct woq_outfile *f, struct woq_out *o, const char *name,
 int woq_outfile_reopen(struct woq_outfile *f, struct woq_out *o, const char *name,
                        struct woq_error *err);
 int woq_outfile_add(struct woq_outfile *f, const void *data, uint64_t bytes, struct woq_error *err);
-/* As add, but returns while the bytes are being written: `data` must stay as it is until the next
- * call for this file, which waits for them and returns their error, too. */
-int woq_outfile_add_later(struct woq_outfile *f, const void *data, uint64_t bytes,
-                          struct woq_error *err);
+/* As write_at, but returns while the bytes are being written: `data` must stay as it is until the
+ * next call for this file, which waits for them and returns their error, too. */
+int woq_outfile_write_later(struct woq_outfile *f, const void *data, uint64_t bytes,
+                            uint64_t offset, struct woq_error *err);
 int woq_outfile_zeros(struct woq_outfile *f, uint64_t bytes, struct woq_error *err);
 int woq_outfile_write_at(struct woq_outfile *f, const void *data, uint64_t bytes, uint64_t offset,
                          struct woq_error *err);

@@ -108,21 +108,20 @@ int woq_outfile_add(struct woq_outfile *f, const void *data, uint64_t bytes, str
     return WOQ_OK;
 }
 
-int woq_outfile_add_later(struct woq_outfile *f, const void *data, uint64_t bytes,
-                          struct woq_error *err)
+int woq_outfile_write_later(struct woq_outfile *f, const void *data, uint64_t bytes,
+                            uint64_t offset, struct woq_error *err)
 {
     const int rc = settle(f, err);
 
     if (rc < 0)
         return rc;
-    push(f, f->at); /* all of it is written */
+    push(f, offset); /* what is before it is written, as a rule */
     f->later = data;
     f->later_bytes = bytes;
-    f->later_at = f->at;
+    f->later_at = offset;
     if (pthread_create(&f->thread, NULL, write_later, f) != 0) /* no thread to be had: now, then */
-        return woq_outfile_add(f, data, bytes, err);
+        return write_now(f, data, bytes, offset, err);
     f->is_writing = true;
-    f->at += bytes;
     return WOQ_OK;
 }
 

@@ -267,18 +267,6 @@ static int64_t nested_block(const struct woq_frame *f, const struct woq_qview *q
     return told < 1 ? (int64_t)q->scale_codes.group : told;
 }
 
-/* The fewest digits that read back the same, as Python prints a float. */
-static void print_double(char text[32], double x)
-{
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, 32, "%.*g", digits, x);
-        if (strtod(text, NULL) == x)
-            break;
-    }
-    if (!strpbrk(text, ".e"))
-        memcpy(text + strlen(text), ".0", 3);
-}
-
 static int put_state(struct woq_coded_writer *w, const struct woq_frame *f,
                      const struct woq_qview *q, const char *kind, struct woq_error *err)
 {
@@ -288,7 +276,7 @@ static int put_state(struct woq_coded_writer *w, const struct woq_frame *f,
     uint64_t bytes;
     int rc;
 
-    print_double(number, (double)n->offset);
+    woq_json_float_text(number, (double)n->offset);
     rc = woq_str_addf(&s,
                       "{\"quant_type\": \"%s\", \"blocksize\": %zu, \"dtype\": \"%s\", "
                       "\"shape\": [%zu, %zu]",
@@ -441,7 +429,7 @@ int woq_bnb_config(const struct woq_coded_writer *w, struct woq_json *c)
                      : w->dtype == WOQ_F32 ? "float32"
                                            : "float16");
     woq_json_set_str(c, "bnb_4bit_quant_storage", "uint8");
-    woq_json_set_num(c, "llm_int8_threshold", 6.0);
+    woq_json_set(c, "llm_int8_threshold", woq_json_of_float(6)); /* its type is checked */
     woq_json_set_bool(c, "llm_int8_has_fp16_weight", false);
     woq_json_set_bool(c, "llm_int8_enable_fp32_cpu_offload", false);
     return WOQ_OK;

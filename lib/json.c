@@ -8,6 +8,7 @@
 #include <cjson/cJSON.h>
 #include <ctype.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -237,6 +238,25 @@ struct woq_json *woq_json_of_str(const char *s)
 struct woq_json *woq_json_of_num(double x)
 {
     return out(cJSON_CreateNumber(x));
+}
+
+void woq_json_float_text(char text[32], double x)
+{
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, 32, "%.*g", digits, x);
+        if (strtod(text, NULL) == x)
+            break;
+    }
+    if (!strpbrk(text, ".e"))
+        memcpy(text + strlen(text), ".0", 3);
+}
+
+struct woq_json *woq_json_of_float(double x)
+{
+    char text[32];
+
+    woq_json_float_text(text, x);
+    return out(cJSON_CreateRaw(text));
 }
 
 struct woq_json *woq_json_of_bool(bool b)

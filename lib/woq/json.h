@@ -51,6 +51,11 @@ struct woq_json *woq_json_object(void);
 struct woq_json *woq_json_array(void);
 struct woq_json *woq_json_of_str(const char *s);
 struct woq_json *woq_json_of_num(double x); /* printed shortest that reads back the same */
+/* As Python prints a float, never as an integer: some loaders look at the type. For printing only.
+ */
+struct woq_json *woq_json_of_float(double x);
+/* That text; x is finite. */
+void woq_json_float_text(char text[32], double x);
 struct woq_json *woq_json_of_bool(bool b);
 struct woq_json *woq_json_of_null(void);
 void woq_json_set(struct woq_json *obj, const char *key, struct woq_json *value);

@@ -35,6 +35,7 @@ there_and_back() {
     grep -q '"bnb_4bit_use_double_quant":.*true' out/config.json
     there_and_back bnb 0 --bits 8 --group-size -1
     grep -q '"load_in_8bit":.*true' out/config.json
+    grep -qE '"llm_int8_threshold":\s*6\.0,' out/config.json # transformers wants a float
     run -0 woq-extract --list out
     [[ $output == *"bnb8"* ]]
 }

@@ -6,7 +6,8 @@ CHECKPOINT is a folder, or a .gguf file, which transformers decodes to floats. I
 ids, LOGITS.npy is float32 [tokens][vocabulary]. Floats are computed in f32, packed linears as their
 package does. Prints the relative error ||a - b|| / ||b|| over all logits.
 
-Run with transformers 4.57.6, torch 2.8.0, gguf 0.19.0; compressed-tensors 0.20.0, auto-round 0.16.1."""
+Run with transformers 4.57.6, torch 2.8.0, gguf 0.19.0; compressed-tensors 0.20.0, auto-round 0.16.1,
+bitsandbytes 0.50.2, hqq 0.2.8.post1."""
 
 import json
 import os
@@ -32,7 +33,7 @@ def loader(path):
         return ["gguf"]
     with open(os.path.join(path, "config.json"), encoding="utf-8") as f:
         method = json.load(f).get("quantization_config", {}).get("quant_method")
-    return [method] if method in ("compressed-tensors", "auto-round") else []
+    return [method] if method in ("compressed-tensors", "auto-round", "bitsandbytes", "hqq") else []
 
 
 def main(path, ids_path, logits_path):

@@ -64,6 +64,19 @@ void woq_coded_writer_release(struct woq_coded_writer *w); /* accepts a zeroed s
 
 /* --- for the methods --- */
 
+/* The rectangles of a weight that share a scale in FP8: blocks, rows or the tensor. */
+struct woq_fp8_blocks {
+    int64_t rows, cols; /* as the scheme says: -1 = all */
+    bool tensor;
+    size_t step; /* rows of a block of this weight */
+    uint64_t shape[2];
+};
+/* Refuses what `format` has no form for. */
+int woq_fp8_blocks_init(struct woq_fp8_blocks *b, const struct woq_frame *f,
+                        const struct woq_qview *q, const char *format, struct woq_error *err);
+/* Their scales, [shape]. */
+void woq_fp8_scales(float *x, const struct woq_fp8_blocks *b, const struct woq_qview *q);
+
 /* WOQ_ITEM, with l->stored: the codebook, or of integers the method and the bits. */
 int woq_coded_item(struct woq_linear *l, const char *method);
 /* Fails unless the tensor is there, has n elements of one of the types ("F32 F16"). */

@@ -238,16 +238,10 @@ const struct woq_linear_kind woq_bnb_kind = {
 static const char *codebook_of(const struct woq_qview *q)
 {
     static const char *const names[] = { "nf4", "fp4" };
-    float lut[16];
 
-    for (size_t i = 0; q->lut && q->bits == 4 && i < 2; i++) {
-        size_t differ = 0;
-        woq_format_lut(lut, woq_format_find(names[i], 4));
-        for (size_t k = 0; k < 16; k++)
-            differ += lut[k] != q->lut[k];
-        if (!differ)
+    for (size_t i = 0; i < 2; i++)
+        if (woq_format_has_lut(woq_format_find(names[i], 4), q->lut, q->bits))
             return names[i];
-    }
     return NULL;
 }
 

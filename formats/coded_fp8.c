@@ -8,34 +8,26 @@
 enum part { CODES, SCALE_INV, SCALE };
 /* The scale of activations is not the weights' business. */
 
-static bool block_of(const struct woq_json *quant, uint64_t block[2])
-{
-    const struct woq_json *size = woq_json_get(quant, "weight_block_size");
-
-    return woq_json_len(size) == 2 && woq_json_u64(woq_json_first(size), &block[0]) &&
-           woq_json_u64(woq_json_next(woq_json_first(size)), &block[1]) && block[0] && block[1];
-}
-
 /* What the scales' number tells: one for the tensor, one for each row, or blocks. */
-static int read_blocks(struct woq_linear *l, const struct woq_json *quant,
+static int read_blocks(struct woq_linear *l, const struct woq_linear_told *told,
                        const struct woq_st_tensor *scale, struct woq_error *err)
 {
     const size_t width = woq_dtype_bytes(scale->dtype), n = width ? scale->bytes / width : 0;
-    uint64_t block[2];
+    const uint64_t *block = told->block;
 
     l->group = l->n_in;
     if (n == 1) {
         l->group_rows = l->n_out;
     } else if (n == l->n_out && scale->shape[0] == n) {
         l->group_rows = 1;
-    } else if (block_of(quant, block) && scale->n_dims == 2 && block[0] <= UINT32_MAX &&
+    } else if (block[0] && block[1] && scale->n_dims == 2 && block[0] <= UINT32_MAX &&
                block[1] <= UINT32_MAX &&
                scale->shape[0] == woq_ceil_div(l->n_out, (size_t)block[0]) &&
                scale->shape[1] == woq_ceil_div(l->n_in, (size_t)block[1])) {
         l->group_rows = (size_t)block[0];
         l->group = (size_t)block[1] < l->n_in ? (size_t)block[1] : l->n_in;
     } else {
-        return woq_fail(err, WOQ_EDATA, "look at weight_block_size in config.json",
+        return woq_fail(err, WOQ_EDATA, "look at the size of blocks in config.json",
                         "'%s' has %zu scales for %zu x %zu weights", scale->name, n, l->n_out,
                         l->n_in);
     }
@@ -62,7 +54,7 @@ static int measure(struct woq_linear *l, const struct woq_linear_told *told, str
     l->n_in = (size_t)t->shape[1];
     l->bits = 8;
     memcpy(l->dtype, e4m3 ? "fp8_e4m3" : "fp8_e5m2", sizeof "fp8_e4m3");
-    rc = read_blocks(l, told->quant, scale, err);
+    rc = read_blocks(l, told, scale, err);
     return rc ? rc : woq_coded_item(l, "fp8");
 }
 
@@ -114,16 +106,10 @@ const struct woq_linear_kind woq_fp8_kind = {
 static const char *spelling_of(const struct woq_qview *q)
 {
     static const char *const names[][2] = { { "fp8_e4m3", "F8_E4M3" }, { "fp8_e5m2", "F8_E5M2" } };
-    float lut[256];
 
-    for (size_t i = 0; q->lut && q->bits == 8 && i < 2; i++) {
-        bool same = true;
-        woq_format_lut(lut, woq_format_find(names[i][0], 8));
-        for (size_t k = 0; k < 256; k++)
-            same = same && (lut[k] == q->lut[k] || (lut[k] != lut[k] && q->lut[k] != q->lut[k]));
-        if (same)
+    for (size_t i = 0; i < 2; i++)
+        if (woq_format_has_lut(woq_format_find(names[i][0], 8), q->lut, q->bits))
             return names[i][1];
-    }
     return NULL;
 }
 
@@ -137,53 +123,63 @@ static bool rows_agree(const struct woq_qview *q, size_t rows)
     return true;
 }
 
-static int put_scales(struct woq_coded_writer *w, const struct woq_qview *q, size_t rows,
-                      bool tensor, struct woq_error *err)
+int woq_fp8_blocks_init(struct woq_fp8_blocks *b, const struct woq_frame *f,
+                        const struct woq_qview *q, const char *format, struct woq_error *err)
 {
-    const uint64_t shape[2] = { woq_ceil_div(q->n_rows, rows), q->n_groups };
-    float *x = woq_buf_need(&w->values, (size_t)(shape[0] * shape[1]) * sizeof *x, err);
+    b->cols = woq_json_get_int(woq_json_get(f->meta, "quant"), "group_size", -1);
+    b->rows = q->group_rows;
+    b->tensor = b->rows == -1 && b->cols == -1;
+    b->step = b->rows < 1 || (uint64_t)b->rows > q->n_rows ? q->n_rows : (size_t)b->rows;
+    b->shape[0] = woq_ceil_div(q->n_rows, b->step);
+    b->shape[1] = q->n_groups;
+    if (q->group_dim != 1)
+        return woq_fail(err, WOQ_ETYPE, NULL, "group_dim 0 has no form in %s", format);
+    if (b->cols != -1 && b->rows < 2)
+        return woq_fail(err, WOQ_ETYPE, "quantize with --group-rows 128, or --group-size -1",
+                        "groups of %lld inputs in %s rows: %s has blocks, rows and tensors",
+                        (long long)b->cols, b->rows == 1 ? "single" : "all", format);
+    return rows_agree(q, b->step)
+               ? WOQ_OK
+               : woq_fail(err, WOQ_EDATA, NULL, "rows of one block have different scales");
+}
 
-    if (!x)
-        return WOQ_ENOMEM;
-    for (size_t r = 0; r < q->n_rows; r += rows)
-        memcpy(x + r / rows * q->n_groups, q->scale + r * q->n_groups, q->n_groups * sizeof *x);
-    return woq_coded_tensor(w, woq_fp8_kind.suffix[SCALE_INV], NULL, WOQ_F32, tensor ? 0 : 2, shape,
-                            x, err);
+void woq_fp8_scales(float *x, const struct woq_fp8_blocks *b, const struct woq_qview *q)
+{
+    for (size_t r = 0; r < q->n_rows; r += b->step)
+        memcpy(x + r / b->step * q->n_groups, q->scale + r * q->n_groups, q->n_groups * sizeof *x);
 }
 
 int woq_fp8_put(struct woq_coded_writer *w, const struct woq_frame *f, const struct woq_qview *q,
                 struct woq_error *err)
 {
     const char *stored = spelling_of(q);
-    const int64_t cols = woq_json_get_int(woq_json_get(f->meta, "quant"), "group_size", -1);
-    const bool tensor = q->group_rows == -1 && cols == -1;
-    const size_t rows = q->group_rows < 1 || (uint64_t)q->group_rows > q->n_rows
-                            ? q->n_rows
-                            : (size_t)q->group_rows;
     const uint64_t shape[2] = { q->n_rows, q->n_cols };
+    struct woq_fp8_blocks b;
+    float *x;
     int rc;
 
-    if (!stored || q->group_dim != 1)
+    if (!stored)
         return woq_fail(err, WOQ_ETYPE, "quantize with --dtype fp8_e4m3 or fp8_e5m2",
                         "%s of %d bits has no form in fp8", q->lut ? "a codebook" : "a grid",
                         q->bits);
-    if (cols != -1 && q->group_rows == 1)
-        return woq_fail(err, WOQ_ETYPE, "quantize with --group-rows 128, or --group-size -1",
-                        "groups of %lld inputs in single rows: fp8 has blocks, rows and tensors",
-                        (long long)cols);
-    if (!rows_agree(q, rows))
-        return woq_fail(err, WOQ_EDATA, NULL, "rows of one block have different scales");
-    if (w->any && (w->rows != q->group_rows || w->cols != cols))
+    if ((rc = woq_fp8_blocks_init(&b, f, q, "fp8", err)))
+        return rc;
+    if (w->any && (w->rows != b.rows || w->cols != b.cols))
         return woq_fail(err, WOQ_ETYPE, "quantize all linears alike, or leave some alone",
                         "blocks of %lld x %lld, others have %lld x %lld: one configuration tells "
                         "of all",
-                        (long long)q->group_rows, (long long)cols, (long long)w->rows,
+                        (long long)b.rows, (long long)b.cols, (long long)w->rows,
                         (long long)w->cols);
-    w->rows = q->group_rows;
-    w->cols = cols;
+    w->rows = b.rows;
+    w->cols = b.cols;
     memcpy(w->kind, stored, strlen(stored) + 1);
+    if (!(x = woq_buf_need(&w->values, (size_t)(b.shape[0] * b.shape[1]) * sizeof *x, err)))
+        return WOQ_ENOMEM;
+    woq_fp8_scales(x, &b, q);
     rc = woq_coded_tensor(w, "weight", stored, WOQ_U8, 2, shape, q->codes, err);
-    return rc ? rc : put_scales(w, q, rows, tensor, err);
+    return rc ? rc
+              : woq_coded_tensor(w, woq_fp8_kind.suffix[SCALE_INV], NULL, WOQ_F32, b.tensor ? 0 : 2,
+                                 b.shape, x, err);
 }
 
 int woq_fp8_config(const struct woq_coded_writer *w, struct woq_json *c)

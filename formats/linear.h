@@ -21,6 +21,7 @@ struct woq_linear_told {
     int bits;           /* 0: they may differ */
     int64_t group_size; /* -1 = one group per row, 0 = not told */
     bool sym;           /* zero points are the middle ones, unless the file says otherwise */
+    uint64_t block[2];  /* rows and columns of FP8's blocks; 0 = none */
 };
 /* By quantization_config.quant_method; an unknown one is an error that names those that are read.
  */

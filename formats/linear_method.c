@@ -93,6 +93,39 @@ static int read_auto_round(struct woq_linear_told *c, const struct woq_json *q,
     return rc;
 }
 
+/* [rows, columns]; false where that is no pair of sizes. */
+static bool read_block(uint64_t block[2], const struct woq_json *size)
+{
+    uint64_t b[2];
+
+    if (woq_json_len(size) != 2 || !woq_json_u64(woq_json_first(size), &b[0]) ||
+        !woq_json_u64(woq_json_next(woq_json_first(size)), &b[1]) || !b[0] || !b[1])
+        return false;
+    block[0] = b[0];
+    block[1] = b[1];
+    return true;
+}
+
+/* Blocks of floats: one size for all groups. */
+static int read_ct_block(struct woq_linear_told *c, const struct woq_json *group,
+                         struct woq_error *err)
+{
+    const struct woq_json *size = woq_json_get(woq_json_get(group, "weights"), "block_structure");
+    uint64_t block[2] = { 0 };
+
+    if (woq_json_type(size) == WOQ_JNULL)
+        return WOQ_OK;
+    if (!read_block(block, size) ||
+        (c->block[0] && (c->block[0] != block[0] || c->block[1] != block[1])))
+        return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
+                        "config.json: block_structure of '%s' is no pair of sizes, or not that of "
+                        "the other groups",
+                        woq_json_key(group));
+    c->block[0] = block[0];
+    c->block[1] = block[1];
+    return WOQ_OK;
+}
+
 /* One group of linears (formats.md 4.d); what groups say differently is left to the shapes. */
 static int read_ct_group(struct woq_linear_told *c, const struct woq_json *group, bool first,
                          struct woq_error *err)
@@ -104,10 +137,13 @@ static int read_ct_group(struct woq_linear_told *c, const struct woq_json *group
 
     if (!w)
         return WOQ_OK;
+    if (type && strcmp(type, "float") == 0)
+        return read_ct_block(c, group, err);
     if (type && strcmp(type, "int") != 0)
-        return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
-                        "config.json: '%s' has weights of type '%s', which is not read, want int",
-                        woq_json_key(group), type);
+        return woq_fail(
+            err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
+            "config.json: '%s' has weights of type '%s', which is not read, want int or float",
+            woq_json_key(group), type);
     if (strategy && !strcmp(strategy, "block"))
         return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
                         "config.json: '%s' has the strategy block, want group, channel or tensor",
@@ -123,7 +159,9 @@ static int read_ct_group(struct woq_linear_told *c, const struct woq_json *group
 static int read_compressed_tensors(struct woq_linear_told *c, const struct woq_json *q,
                                    struct woq_error *err)
 {
-    static const char read[] = "pack-quantized int-quantized naive-quantized mixed-precision dense";
+    static const char read[] =
+        "pack-quantized int-quantized naive-quantized float-quantized nvfp4-pack-quantized "
+        "mxfp4-pack-quantized mxfp8-quantized mixed-precision dense";
     const struct woq_json *groups = woq_json_get(q, "config_groups");
     const char *format = woq_json_get_str(q, "format");
     size_t n = 0;
@@ -136,6 +174,10 @@ static int read_compressed_tensors(struct woq_linear_told *c, const struct woq_j
         return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
                         "config.json: compressed-tensors' format '%s' is not read, want one of %s",
                         format, read);
+    use(c, &woq_layout_ct_nvfp4);
+    use(c, &woq_layout_ct_mxfp4);
+    use(c, &woq_layout_ct_mxfp8);
+    use_kind(c, &woq_fp8_kind);
     use(c, &woq_layout_ct_packed);
     use(c, &woq_layout_ct_bytes);
     woq_json_each(group, groups)
@@ -165,8 +207,8 @@ static int read_hqq(struct woq_linear_told *c, const struct woq_json *q, struct 
 
 static int read_fp8(struct woq_linear_told *c, const struct woq_json *q, struct woq_error *err)
 {
-    (void)q;
     (void)err;
+    (void)read_block(c->block, woq_json_get(q, "weight_block_size"));
     use_kind(c, &woq_fp8_kind);
     return WOQ_OK;
 }

@@ -46,16 +46,42 @@ const struct woq_packed_layout woq_layout_awq = {
 
 /* Releases before 2026 filled words with whole fields. */
 const struct woq_packed_layout woq_layout_ct_packed = {
-    .name = "CT", KIND("weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx",
+    .name = "CT", .form = "pack-quantized", KIND("weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx",
                        "weight_shape", CT_ACTIVATIONS), .codes = { false, false }, .zeros = { true, true },
     .order = WOQ_FIELDS_DENSE, .or_whole = true, .scales_by_row = true, .widths = WIDTHS_1_TO_8, .multiple_in = 1, .multiple_out = 1,
     .whole_groups = true
 };
 const struct woq_packed_layout woq_layout_ct_bytes = {
-    .name = "CT", KIND("weight", "weight_scale", "weight_zero_point", "weight_g_idx", CT_ACTIVATIONS),
+    .name = "CT", .form = "int-quantized", KIND("weight", "weight_scale", "weight_zero_point", "weight_g_idx", CT_ACTIVATIONS),
     .codes = { false, false }, .zeros = { false, false },
     .order = WOQ_FIELDS_WHOLE, .bytes = true, .scales_by_row = true, .widths = WIDTHS_1_TO_8, .multiple_in = 1, .multiple_out = 1,
     .whole_groups = true
+};
+
+/* Codes of a codebook (ct_float.c). */
+#define CT_FLOAT(format, codes, global)                                                            \
+    .name = "CT", .form = format, .codes_stored = codes, .scales_by_row = true,                    \
+    .order = WOQ_FIELDS_WHOLE, .multiple_out = 1, .whole_groups = true,                            \
+    .kind = { .measure = woq_ct_float_measure, .load = woq_ct_float_load,                          \
+              .mark = global ? WOQ_PART_GLOBAL : 0,                                                \
+              .suffix = { codes[0] == 'U' ? "weight_packed" : "weight", "weight_scale",            \
+                          [WOQ_PART_GLOBAL] = global, CT_ACTIVATIONS, "input_global_scale" } }
+const struct woq_packed_layout woq_layout_ct_nvfp4 = {
+    CT_FLOAT("nvfp4-pack-quantized", "U8", "weight_global_scale"), .codebook = "nvfp4",
+    .scales_stored = "F8_E4M3", .widths = WIDTH(4), .multiple_in = 16
+};
+const struct woq_packed_layout woq_layout_ct_mxfp4 = {
+    CT_FLOAT("mxfp4-pack-quantized", "U8", NULL), .codebook = "mxfp4",
+    .scales_stored = "U8", .widths = WIDTH(4), .multiple_in = 32
+};
+const struct woq_packed_layout woq_layout_ct_mxfp8 = {
+    CT_FLOAT("mxfp8-quantized", "F8_E4M3", NULL), .codebook = "mxfp8",
+    .scales_stored = "U8", .widths = WIDTH(8), .multiple_in = 32
+};
+/* Read as FP8 of other checkpoints is (coded_fp8.c). */
+const struct woq_packed_layout woq_layout_ct_fp8 = {
+    CT_FLOAT("float-quantized", "F8_E4M3", NULL), .codebook = "fp8_e4m3",
+    .widths = WIDTH(8), .multiple_in = 1
 };
 /* clang-format on */
 
@@ -81,7 +107,7 @@ static struct woq_packed_matrix matrix(const struct woq_packed_layout *l,
     const bool out = place.along_out;
     struct woq_packed_matrix p = { .m = { .order = order,
                                           .bits = l->bytes ? 8 : bits,
-                                          .word_bits = l->bytes ? 8 : 32,
+                                          .word_bits = l->bytes || l->codebook ? 8 : 32,
                                           .n_lines = out ? n_other : n_out,
                                           .n_fields = out ? n_out : n_other,
                                           .words_first = place.words_first } };

@@ -16,6 +16,7 @@ enum woq_packed_part {
     WOQ_PART_G_IDX,
     WOQ_PART_SHAPE,  /* I64 [2] = out, in */
     WOQ_PART_FACTOR, /* one number that multiplies all scales, unless it is 0 or less */
+    WOQ_PART_GLOBAL, /* one number that all scales are divided by */
     WOQ_N_PARTS      /* behind them: tensors that are no weights */
 };
 
@@ -31,6 +32,9 @@ struct woq_packed_layout {
     const char *name; /* in messages: "GPTQ" */
     struct woq_packed_place codes, zeros;
     enum woq_field_order order;
+    const char *form;     /* of compressed-tensors: what its configuration calls it */
+    const char *codebook; /* a name of format.h; NULL: codes are integers. Then: */
+    const char *codes_stored, *scales_stored; /* how a file spells their types; NULL: floats */
     bool or_whole;      /* some writers fill words with whole fields instead: shapes tell */
     bool bytes;         /* codes and zero points are I8, signed, whatever their width */
     bool minus_one;     /* a zero point z is stored as (z - 1) mod 2^bits */
@@ -44,7 +48,8 @@ struct woq_packed_layout {
 
 extern const struct woq_packed_layout woq_layout_gptq_v1, woq_layout_gptq_v2, woq_layout_awq,
     woq_layout_round_v1, woq_layout_round_v2, woq_layout_round_g_idx, woq_layout_ct_packed,
-    woq_layout_ct_bytes, woq_layout_inc;
+    woq_layout_ct_bytes, woq_layout_ct_nvfp4, woq_layout_ct_mxfp4, woq_layout_ct_mxfp8,
+    woq_layout_ct_fp8, woq_layout_inc;
 
 static inline bool woq_packed_width_ok(const struct woq_packed_layout *l, int bits)
 {
@@ -74,6 +79,11 @@ enum woq_dtype woq_packed_word(const struct woq_packed_layout *l);
 uint64_t woq_packed_bytes(const struct woq_packed_layout *l, int bits, size_t n_out, size_t n_in,
                           size_t n_groups, size_t scale_bytes);
 
+/* The same of a codebook's codes (ct_float.c). */
+int woq_ct_float_measure(struct woq_linear *l, const struct woq_linear_told *told,
+                         struct woq_error *err);
+int woq_ct_float_load(const struct woq_linear *l, struct woq_buf scratch[2], struct woq_frame *f,
+                      struct woq_error *err);
 /* For woq_linear_kind: of a linear whose kind is that of a layout. */
 int woq_packed_measure(struct woq_linear *l, const struct woq_linear_told *told,
                        struct woq_error *err);

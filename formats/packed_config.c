@@ -1,14 +1,18 @@
 /* packed_config.c -- what loaders of packed checkpoints are told (formats.md 4, Config), and the
  * table of the formats. The scheme of most linears is the base; what differs is named, as far as a
  * format has words for it. */
-#include <formats/packed_write.h>
+#include <formats/ct_float.h>
 
 #include <stdlib.h>
 #include <string.h>
 
 bool woq_packed_same_scheme(const struct woq_packed_module *a, const struct woq_packed_module *b)
 {
-    return a->bits == b->bits && a->group_size == b->group_size && a->sym == b->sym;
+    const char *x = a->layout ? a->layout->codebook : NULL;
+    const char *y = b->layout ? b->layout->codebook : NULL;
+
+    return a->bits == b->bits && a->group_size == b->group_size && a->sym == b->sym && x == y &&
+           a->group_rows == b->group_rows;
 }
 
 const struct woq_packed_module *woq_packed_base(const struct woq_packed_writer *w,
@@ -349,10 +353,12 @@ static const struct woq_packed_format formats[] = {
       .choose = choose_round,
       .config = round_config },
     { .name = "compressed-tensors",
-      .forms = "auto pack-quantized int-quantized",
+      .forms = "auto pack-quantized int-quantized float-quantized nvfp4-pack-quantized "
+               "mxfp4-pack-quantized mxfp8-quantized",
       .layout = &woq_layout_ct_packed,
       .model_scales = true,
       .choose = woq_ct_choose,
+      .put_codebook = woq_ct_float_put,
       .config = woq_ct_config },
 };
 

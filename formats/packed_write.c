@@ -31,6 +31,7 @@ int woq_packed_writer_init(struct woq_packed_writer *w, const struct woq_packed_
     w->layout = format->layout;
     w->form = opts->checkpoint_format ? opts->checkpoint_format : "auto";
     w->scale_dtype = scale_dtype(format, opts);
+    w->scale_said = woq_dtype_from_name(opts->scale_dtype ? opts->scale_dtype : "");
     if (!woq_word_in(format->forms, w->form))
         return woq_fail(err, WOQ_EUSAGE, NULL, "--checkpoint-format %s: --format %s has %s",
                         w->form, format->name, format->forms);
@@ -99,6 +100,9 @@ static int check_form(const struct woq_packed_layout *l, const struct woq_qview 
     const char *alone = "leave it alone: woq-scheme --set 'NAME dtype=float' before the quantizer";
     char widths[32], hint[96];
 
+    if (l->codebook && !q->lut)
+        return woq_fail(err, WOQ_ETYPE, "use --checkpoint-format auto",
+                        "integers have no form in %s", l->form);
     if (q->lut || q->in_scale || q->group_dim != 1)
         return woq_fail(err, WOQ_ETYPE, "put 'woq-dequant' before this, or quantize without it",
                         "%s has no form in %s",
@@ -242,28 +246,20 @@ static int pack_codes(struct woq_packed_writer *w, const struct woq_qview *q, st
     return WOQ_OK;
 }
 
-/* A tensor of the linear that is about to be written. */
-struct part {
-    enum woq_packed_part part;
-    enum woq_dtype dtype;
-    unsigned n_dims;
-    uint64_t shape[2];
-    const void *data;
-};
-
 static int put_part(struct woq_st_writer *st, const struct woq_packed_module *m,
-                    const struct part *p, struct woq_error *err)
+                    const struct woq_packed_tensor *p, struct woq_error *err)
 {
     struct woq_str name = { 0 };
     int rc = woq_str_addf(&name, "%s.%s", m->name, m->layout->kind.suffix[p->part]);
 
-    rc = rc == WOQ_OK ? woq_st_put(st, name.s, p->dtype, p->n_dims, p->shape, p->data, err)
-                      : woq_fail_nomem(err, 256);
+    rc = rc == WOQ_OK
+             ? woq_st_put_as(st, name.s, p->stored, p->dtype, p->n_dims, p->shape, p->data, err)
+             : woq_fail_nomem(err, 256);
     woq_str_release(&name);
     return rc;
 }
 
-static uint64_t part_bytes(const struct part *p)
+static uint64_t part_bytes(const struct woq_packed_tensor *p)
 {
     return p->shape[0] * (p->n_dims > 1 ? p->shape[1] : 1) * woq_dtype_bytes(p->dtype);
 }
@@ -276,7 +272,31 @@ static bool has_part(const struct woq_packed_module *m, enum woq_packed_part par
            (part != WOQ_PART_G_IDX || l->g_idx == WOQ_G_IDX_ALWAYS || m->permuted);
 }
 
-/* In the order of their names as GPTQ has them, all in one shard. */
+int woq_packed_put_tensors(struct woq_st_writer *st, struct woq_packed_module *m,
+                           const struct woq_packed_tensor *t, size_t n, struct woq_sink_report *r,
+                           struct woq_error *err)
+{
+    uint64_t all = 0;
+    int rc;
+
+    for (size_t i = 0; i < n; i++)
+        all += has_part(m, t[i].part) ? part_bytes(&t[i]) : 0;
+    rc = woq_st_room(st, all, err);
+    for (size_t i = 0; i < n && rc == WOQ_OK; i++) {
+        if (!has_part(m, t[i].part))
+            continue;
+        if (t[i].part == WOQ_PART_ZEROS)
+            m->zeros_entry = st->n_entries;
+        rc = put_part(st, m, &t[i], err);
+    }
+    r->n_quantized += (uint64_t)m->n_out * m->n_in;
+    r->n_weights += (uint64_t)m->n_out * m->n_in;
+    r->tensor_bytes += all;
+    r->quantized_bytes += all;
+    return rc;
+}
+
+/* In the order of their names as GPTQ has them. */
 static int put_parts(struct woq_packed_writer *w, struct woq_st_writer *st,
                      struct woq_packed_module *m, const struct woq_qview *q,
                      struct woq_sink_report *r, struct woq_error *err)
@@ -289,49 +309,37 @@ static int put_parts(struct woq_packed_writer *w, struct woq_st_writer *st,
     const size_t by_row = l->scales_by_row;
     const int64_t out_in[2] = { (int64_t)q->n_rows, (int64_t)q->n_cols };
     const uint16_t unused = 0;
-    const struct part parts[] = {
-        { WOQ_PART_FACTOR, WOQ_BF16, 1, { 1 }, &unused },
-        { WOQ_PART_SHAPE, WOQ_I64, 1, { 2 }, out_in },
-        { WOQ_PART_G_IDX, WOQ_I32, 1, { q->n_cols }, w->g_idx.data },
-        { WOQ_PART_CODES, word, 2, { c.shape[0], c.shape[1] }, w->codes.data },
-        { WOQ_PART_ZEROS, word, 2, { z.shape[0], z.shape[1] }, w->zeros.data },
+    const struct woq_packed_tensor parts[] = {
+        { WOQ_PART_FACTOR, NULL, WOQ_BF16, 1, { 1 }, &unused },
+        { WOQ_PART_SHAPE, NULL, WOQ_I64, 1, { 2 }, out_in },
+        { WOQ_PART_G_IDX, NULL, WOQ_I32, 1, { q->n_cols }, w->g_idx.data },
+        { WOQ_PART_CODES, NULL, word, 2, { c.shape[0], c.shape[1] }, w->codes.data },
+        { WOQ_PART_ZEROS, NULL, word, 2, { z.shape[0], z.shape[1] }, w->zeros.data },
         { WOQ_PART_SCALES,
+          NULL,
           w->scale_dtype,
           2,
           { by_row ? q->n_rows : q->n_groups, by_row ? q->n_groups : q->n_rows },
           w->scales.data },
     };
-    const size_t n = sizeof parts / sizeof *parts;
-    uint64_t all = 0;
-    int rc;
 
-    for (size_t i = 0; i < n; i++)
-        all += has_part(m, parts[i].part) ? part_bytes(&parts[i]) : 0;
-    rc = woq_st_room(st, all, err);
-    for (size_t i = 0; i < n && rc == WOQ_OK; i++) {
-        if (!has_part(m, parts[i].part))
-            continue;
-        if (parts[i].part == WOQ_PART_ZEROS)
-            m->zeros_entry = st->n_entries;
-        rc = put_part(st, m, &parts[i], err);
-    }
-    r->tensor_bytes += all;
-    r->quantized_bytes += all;
-    return rc;
+    return woq_packed_put_tensors(st, m, parts, sizeof parts / sizeof *parts, r, err);
 }
 
-static int add_module(struct woq_packed_writer *w, const struct woq_frame *f,
-                      const struct woq_qview *q, int64_t group_size, struct woq_packed_module **out,
-                      struct woq_error *err)
+int woq_packed_add_module(struct woq_packed_writer *w, const struct woq_frame *f,
+                          const struct woq_qview *q, int64_t group_size,
+                          const struct woq_packed_layout *layout, struct woq_packed_module **out,
+                          struct woq_error *err)
 {
     struct woq_packed_module *m =
         new_module(w, woq_frame_name(f), (long)woq_json_get_int(f->meta, "block", -1), err);
 
     if (!m)
         return err ? err->status : WOQ_ENOMEM;
-    m->layout = w->layout;
+    m->layout = layout;
     m->bits = q->bits;
     m->group_size = group_size;
+    m->group_rows = 1;
     m->sym = q->zero == NULL;
     m->permuted = !g_idx_is_trivial(q);
     m->n_out = q->n_rows;
@@ -352,6 +360,8 @@ int woq_packed_put(struct woq_packed_writer *w, struct woq_st_writer *st, const 
     struct woq_qview q = { 0 };
     int rc = woq_qview_init(&q, f, err);
 
+    if (rc == WOQ_OK && q.lut && w->format->put_codebook)
+        return w->format->put_codebook(w, st, f, &q, r, err);
     if (rc == WOQ_OK)
         rc = check_form(w->layout, &q, group_size, err);
     if (rc == WOQ_OK)
@@ -365,12 +375,8 @@ int woq_packed_put(struct woq_packed_writer *w, struct woq_st_writer *st, const 
     if (rc == WOQ_OK)
         rc = pack_codes(w, &q, err);
     if (rc == WOQ_OK)
-        rc = add_module(w, f, &q, group_size, &m, err);
-    if (rc || !m)
-        return rc;
-    r->n_quantized += (uint64_t)q.n_rows * q.n_cols;
-    r->n_weights += (uint64_t)q.n_rows * q.n_cols;
-    return put_parts(w, st, m, &q, r, err);
+        rc = woq_packed_add_module(w, f, &q, group_size, w->layout, &m, err);
+    return rc || !m ? rc : put_parts(w, st, m, &q, r, err);
 }
 
 struct settling {

@@ -12,10 +12,21 @@ struct woq_packed_module {
     long block; /* -1 outside */
     int bits;   /* 0: it stays float, loaders must be told */
     int64_t group_size;
+    int64_t group_rows; /* rows of a block of FP8; 1, or -1 = all */
     bool sym, permuted;
     size_t n_out, n_in, n_groups;
     const struct woq_packed_layout *layout; /* as it lies in the file */
     size_t zeros_entry;
+};
+
+/* A tensor of the linear that is about to be written. */
+struct woq_packed_tensor {
+    enum woq_packed_part part;
+    const char *stored; /* another spelling of the type; NULL */
+    enum woq_dtype dtype;
+    unsigned n_dims;
+    uint64_t shape[2];
+    const void *data;
 };
 
 struct woq_packed_writer;
@@ -32,6 +43,10 @@ struct woq_packed_format {
     unsigned plain_widths; /* bit b: "auto" stores zero points of b bits plain from the start */
     /* Says what this writer is to do about w->form, or refuses it. NULL: nothing to choose. */
     void (*choose)(struct woq_packed_writer *w);
+    /* Packs the linears of a codebook. NULL: there are none. */
+    int (*put_codebook)(struct woq_packed_writer *w, struct woq_st_writer *st,
+                        const struct woq_frame *f, const struct woq_qview *q,
+                        struct woq_sink_report *r, struct woq_error *err);
     /* The object for config.json's quantization_config; NULL and err on failure. */
     struct woq_json *(*config)(const struct woq_packed_writer *w, struct woq_error *err);
 };
@@ -45,7 +60,7 @@ struct woq_packed_writer {
     /* Zero points are stored less one, but 0 cannot be: then all linears change to this. NULL:
      * they may not, a zero point of 0 is refused. */
     const struct woq_packed_layout *plain;
-    enum woq_dtype scale_dtype;
+    enum woq_dtype scale_dtype, scale_said; /* said: --scale-dtype, WOQ_NO_DTYPE if it is auto */
     bool desc_act, lm_head;
     struct woq_packed_module *modules;
     size_t n_modules, cap_modules;
@@ -63,6 +78,17 @@ int woq_packed_keep_float(struct woq_packed_writer *w, const char *name, long bl
 /* After woq_st_seal: one way to store zero points for all of them. */
 int woq_packed_settle(struct woq_packed_writer *w, struct woq_st_writer *st, struct woq_error *err);
 void woq_packed_writer_release(struct woq_packed_writer *w); /* accepts a zeroed struct */
+
+/* --- for put_codebook --- */
+
+int woq_packed_add_module(struct woq_packed_writer *w, const struct woq_frame *f,
+                          const struct woq_qview *q, int64_t group_size,
+                          const struct woq_packed_layout *layout, struct woq_packed_module **out,
+                          struct woq_error *err);
+/* Those that the module has, all in one shard; counted. */
+int woq_packed_put_tensors(struct woq_st_writer *st, struct woq_packed_module *m,
+                           const struct woq_packed_tensor *t, size_t n, struct woq_sink_report *r,
+                           struct woq_error *err);
 
 /* --- for configurations --- */
 

@@ -189,6 +189,17 @@ void woq_format_lut(float *lut, const struct woq_format *f)
         lut[code] = value_of(f, code);
 }
 
+bool woq_format_has_lut(const struct woq_format *f, const float *lut, int bits)
+{
+    bool same = f && lut && f->bits == bits;
+
+    for (unsigned code = 0; same && code < 1U << bits; code++) {
+        const float x = value_of(f, code);
+        same = x == lut[code] || (isnan(x) && isnan(lut[code]));
+    }
+    return same;
+}
+
 const struct woq_levels *woq_format_levels(const struct woq_format *f)
 {
     pthread_once(&once, build);

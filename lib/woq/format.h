@@ -41,6 +41,8 @@ const struct woq_format *woq_format_row(unsigned i);
 
 /* The codebook, [2^bits]; codes that mean no number are NaN or infinite. Not for "int". */
 void woq_format_lut(float *lut, const struct woq_format *f);
+/* Is `lut` [2^bits] the codebook of that format? */
+bool woq_format_has_lut(const struct woq_format *f, const float *lut, int bits);
 /* The values that a quantizer uses, for the kernels; NULL for "int". Lives as long as the program.
  */
 const struct woq_levels *woq_format_levels(const struct woq_format *f);

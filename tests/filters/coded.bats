@@ -54,6 +54,45 @@ there_and_back() {
     there_and_back fp8 0 --dtype fp8_e5m2
     there_and_back fp8 0 --dtype fp8_e4m3 --group-rows -1
 }
+@test "compressed-tensors: nvfp4, mxfp4, mxfp8, fp8 by rows, blocks and tensors" {
+    local format
+    for format in nvfp4 mxfp4 mxfp8; do
+        there_and_back compressed-tensors 0 --dtype $format
+    done
+    tr -d ' \t\n' <out/config.json >c
+    grep -qF '"weights":{"num_bits":8,"type":"float","symmetric":true,"strategy":"group","group_size":32,"dynamic":false}' c
+    there_and_back compressed-tensors 0 --dtype fp8_e4m3
+    tr -d ' \t\n' <out/config.json >c
+    grep -qF '"strategy":"channel","group_size":null,"dynamic":false},"input_activations":{"num_bits":8,"type":"float","symmetric":true,"strategy":"token","dynamic":true}' c
+    there_and_back compressed-tensors 0 --dtype fp8_e4m3 --group-rows -1
+    grep -q '"strategy":.*"tensor"' out/config.json
+    there_and_back compressed-tensors 0 --dtype fp8_e4m3 --group-rows 48 --group-size 32
+    tr -d ' \t\n' <out/config.json >c
+    grep -qF '"strategy":"block","group_size":null,"block_structure":[48,32]' c
+    run -0 woq-extract --list out
+    [[ $output == *fp8_e4m3* ]]
+}
+@test "compressed-tensors: integers and floats in one checkpoint, a group for each" {
+    woq-scheme --set '*down_proj* dtype=nvfp4' m.wts | woq-rtn --bits 4 --group-size 32 >q.wts
+    woq-pack -q -f compressed-tensors -o out q.wts
+    tr -d ' \t\n' <out/config.json >c
+    grep -qF '"format":"mixed-precision"' c
+    grep -qF '{"targets":["model.layers.0.mlp.down_proj"],"weights":{"num_bits":4,"type":"float","symmetric":true,"strategy":"tensor_group","group_size":16' c
+    woq-extract out | woq-pack -q -f compressed-tensors -o out2
+    cmp out/model.safetensors out2/model.safetensors
+    cmp out/config.json out2/config.json
+}
+@test "mxfp4 goes between compressed-tensors and GGUF as it is, fp8 between its two formats" {
+    woq-rtn --dtype mxfp4 m.wts | woq-pack -q -f compressed-tensors -o a
+    woq-extract a | woq-pack -q -f gguf -o b.gguf
+    woq-extract a | woq-dequant -m '*proj*' | woq-cast --to f32 >a.f32
+    woq-extract b.gguf | woq-dequant -m '*proj*' | woq-cast --to f32 >b.f32
+    woq-diff -m '*proj*' --tol 0 a.f32 b.f32
+    woq-rtn --dtype fp8_e4m3 --group-rows 48 --group-size 32 m.wts | woq-pack -q -f fp8 -o c
+    woq-extract c | woq-pack -q -f compressed-tensors -o d
+    woq-extract d | woq-pack -q -f fp8 -o e
+    cmp c/model.safetensors e/model.safetensors
+}
 @test "linears that stay float are told to loaders" {
     woq-scheme --set '*down_proj* float' m.wts | woq-rtn --dtype nf4 -g 64 | woq-pack -q -f bnb -o out
     tr -d ' \t\n' <out/config.json >c
@@ -83,6 +122,10 @@ there_and_back() {
     refuse hqq "a codebook has no form in HQQ" --dtype nf4
     refuse hqq "7 bits" --bits 7
     refuse hqq "64 inputs in groups of 48" --bits 4 -g 48
+    refuse compressed-tensors "this codebook has no form in CT" --dtype nf4
+    refuse compressed-tensors "this codebook has no form in CT" --dtype fp8_e5m2
+    refuse compressed-tensors "groups of 32 inputs in single rows: float-quantized has blocks" --dtype fp8_e4m3 -g 32
+    refuse fp8 "groups of 32 inputs in all rows: fp8 has blocks" --dtype fp8_e4m3 -g 32 --group-rows -1
     refuse fp8 "a grid of 8 bits has no form in fp8" --bits 8
     refuse fp8 "groups of 32 inputs in single rows" --dtype fp8_e4m3 -g 32
     run -1 --separate-stderr woq-pack -f fp8 -o out m.wts
@@ -90,6 +133,12 @@ there_and_back() {
     woq-scheme --set '*k_proj* dtype=fp4' m.wts | woq-rtn --dtype nf4 -g 64 >q.wts
     run -1 --separate-stderr woq-pack -f bnb -o out q.wts
     [[ $stderr == *"this linear is fp4, others are nf4"* ]]
+    woq-rtn --dtype nvfp4 m.wts >q.wts
+    run -1 --separate-stderr woq-pack -f compressed-tensors --checkpoint-format float-quantized -o out q.wts
+    [[ $stderr == *"nvfp4 has no form in --checkpoint-format float-quantized"* ]]
+    woq-rtn m.wts >q.wts
+    run -1 --separate-stderr woq-pack -f compressed-tensors --checkpoint-format nvfp4-pack-quantized -o out q.wts
+    [[ $stderr == *"integers have no form in nvfp4-pack-quantized"* ]]
     woq-rtn --dtype nf4 -g 64 m.wts >q.wts
     run -2 --separate-stderr woq-pack -f bnb --checkpoint-format gptq -o out q.wts
     [[ $stderr == *"--checkpoint-format gptq: --format bnb has auto"* ]]

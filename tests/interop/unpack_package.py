@@ -7,7 +7,8 @@ FOLDER is the same checkpoint by woq-extract | woq-dequant | woq-pack --format s
 package that computes in 16 bits is compared with ours rounded once. Prints how many linears there are
 and how many tensors differ in any value, with the first of their names.
 
-Run with gptqmodel 5.7.0, bitsandbytes 0.50.2, hqq 0.2.8.post1, torch 2.8.0, safetensors 0.8.0."""
+Run with gptqmodel 5.7.0, bitsandbytes 0.50.2, hqq 0.2.8.post1,
+compressed-tensors 0.20.0, torch 2.8.0, safetensors 0.8.0."""
 
 import json
 import os
@@ -34,6 +35,14 @@ def bnb(parts, quant):
     return F.dequantize_4bit(parts["weight"], F.QuantState.from_dict(state, "cpu"))
 
 
+def compressed_tensors(parts, quant):
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.quantization import QuantizationScheme
+
+    scheme = QuantizationScheme(**quant["config_groups"]["group_0"])
+    return BaseCompressor.get_value_from_registry(scheme.format).decompress(parts, scheme)["weight"]
+
+
 def fp8(parts, quant):
     from gptqmodel.quantization.dtype import dequantize_f8_e4m3
 
@@ -52,6 +61,7 @@ def hqq(parts, quant):
 METHODS = {
     "awq": (awq, "qweight", "gptqmodel"),
     "bitsandbytes": (bnb, "weight.absmax", "bitsandbytes"),
+    "compressed-tensors": (compressed_tensors, "weight_scale", "compressed-tensors"),
     "fp8": (fp8, "weight_scale_inv", "gptqmodel"),
     "hqq": (hqq, "W_q", "hqq"),
 }

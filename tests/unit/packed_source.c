@@ -32,10 +32,10 @@ static const struct part good[] = { { "m.g_idx", "I32", 64, 0, 0 },
 
 static size_t part_bytes(const struct part *p)
 {
-    const size_t width = p->dtype[1] == '8'   ? 1
-                         : p->dtype[1] == '1' ? 2
-                         : p->dtype[1] == '6' ? 8
-                                              : 4;
+    const size_t width = strchr(p->dtype, '8') ? 1
+                         : p->dtype[1] == '1'  ? 2
+                         : p->dtype[1] == '6'  ? 8
+                                               : 4;
     return (size_t)p->d0 * (p->d1 ? p->d1 : 1) * width;
 }
 
@@ -54,8 +54,9 @@ static uint8_t *make(const struct part *parts, size_t n, unsigned shift, size_t 
         snprintf(shape, sizeof shape, p->d1 ? "%u,%u" : "%u", p->d0, p->d1);
         at += (size_t)snprintf(
             header + at, sizeof header - at,
-            "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}", i ? "," : "",
-            p->name, p->dtype, shape, data, data + part_bytes(p));
+            "%s\"%s\":{\"dtype\":\"%s%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}", i ? "," : "",
+            p->name, p->dtype, strcmp(p->dtype, "F8") ? "" : "_E4M3", shape, data,
+            data + part_bytes(p));
         data += part_bytes(p);
     }
     at += (size_t)snprintf(header + at, sizeof header - at, "}");
@@ -74,7 +75,7 @@ static uint8_t *make(const struct part *parts, size_t n, unsigned shift, size_t 
                                                               : k / 32);
         if (strstr(parts[i].name, "weight_shape") && parts[i].fill == 0)
             memcpy(file + to, (const uint64_t[]){ 32, 64 }, 16);
-        for (size_t k = 0; k < part_bytes(&parts[i]) && strstr(parts[i].name, "scale"); k += 2)
+        for (size_t k = 0; k < part_bytes(&parts[i]) && !strcmp(parts[i].dtype, "F16"); k += 2)
             memcpy(file + to + k, "\x00\x3c", 2);
     }
     return file;
@@ -290,6 +291,46 @@ static void wrong_ct(void **state)
     }
 }
 
+/* compressed-tensors' floats: nvfp4, 32 outputs, 64 inputs. */
+static const struct part good_nvfp4[] = { { "m.weight_global_scale", "F32", 1, 0, 0x41 },
+                                          { "m.weight_packed", "U8", 32, 32, 0x55 },
+                                          { "m.weight_scale", "F8", 32, 4, 0x38 } };
+
+static void wrong_ct_float(void **state)
+{
+    static const struct {
+        size_t part;
+        struct part is;
+        const char *want;
+    } rows[] = {
+        { 0, { "m.weight_global_scale", "F32", 1, 0, 0 }, "is 0, want a finite number above 0" },
+        { 0, { "m.weight_global_scale", "F32", 1, 0, 0xff }, "want a finite number above 0" },
+        { 0, { "m.weight_global_scale", "F16", 1, 0, 0 }, "is F16 of 2 bytes, want one F32" },
+        { 0, { "m.other", "F32", 1, 0, 0 }, "'m.weight_packed' is U8, want i32" },
+        { 1, { "m.weight_packed", "U8", 32, 0, 0 }, "want a matrix" },
+        { 1, { "m.weight_packed", "U8", 32, 31, 0 }, "nvfp4 has a scale for each 16 of 62" },
+        { 2, { "m.weight_scale", "F8", 32, 5, 0 }, "nvfp4 has a scale for each 16 of 64 inputs" },
+        { 2, { "m.weight_scale", "F8", 32, 4, 0x7f }, "'m.weight_scale' [0] is NaN" },
+        { 2, { "m.weight_scale", "F16", 32, 4, 0 }, "'m.weight_packed' is U8, want i32" },
+    };
+    static const char quant[] = CT("\"num_bits\":4,\"type\":\"float\"");
+    static const char block[] = CT("\"type\":\"float\",\"block_structure\":[0,32]");
+    uint8_t *file;
+
+    (void)state;
+    woq_source_close(open_it(good_nvfp4, 3, 0, quant, &file, NULL));
+    free(file);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct part p[3];
+        memcpy(p, good_nvfp4, sizeof p);
+        p[rows[i].part] = rows[i].is;
+        assert_null(open_it(p, 3, 0, quant, &file, rows[i].want));
+        free(file);
+    }
+    assert_null(open_it(good_nvfp4, 3, 0, block, &file, "block_structure of 'group_0' is no pair"));
+    free(file);
+}
+
 /* Divisors of an activation that are all one say nothing; others cannot be left out. */
 static void divisors(void **state)
 {
@@ -372,6 +413,7 @@ int main(void)
         cmocka_unit_test(wrong_config),
         cmocka_unit_test(other_group_size),
         cmocka_unit_test(wrong_ct),
+        cmocka_unit_test(wrong_ct_float),
         cmocka_unit_test(divisors),
         cmocka_unit_test(wrong_bytes),
     };

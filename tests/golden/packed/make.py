@@ -178,6 +178,65 @@ def compressed_tensors():
     case("ct-int-4", "int-quantized", [(4, True, None, 40), (4, False, GROUP, IN)], torch.float16)
 
 
+def compressed_tensors_floats():
+    """compressed-tensors 0.20.0: compress; weights by its unpacking and dequantize in float32 (its decompress of
+    nvfp4 and mxfp4 computes in bfloat16)."""
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.compressors.mx_utils import decompress_mx_scale
+    from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    from compressed_tensors.quantization.lifecycle.forward import dequantize
+
+    def parameters(weight, strategy, group, block):
+        """weight_scale, and weight_global_scale where there is one."""
+        if strategy == "tensor":
+            return weight.abs().max().reshape(1) / 448, None
+        if strategy == "channel":
+            return weight.abs().amax(1, keepdim=True) / 448, None
+        if strategy == "block":
+            rows = [torch.stack([b.abs().max() for b in r.split(block[1], 1)]) for r in weight.split(block[0], 0)]
+            return torch.stack(rows) / 448, None
+        most = weight.view(weight.shape[0], -1, group).abs().amax(2)
+        if strategy == "group":
+            return 2.0 ** (torch.floor(torch.log2(most)) - 2), None
+        whole = (448 * 6 / weight.abs().max()).reshape(1)
+        return (most / 6 * whole).to(torch.float8_e4m3fn).float(), whole
+
+    def case(name, form, shape, strategy, bits=4, group=None, block=None):
+        rng = np.random.default_rng(len(name))
+        weight = torch.from_numpy(rng.normal(0, 0.05, shape).astype(np.float32))
+        scale, whole = parameters(weight, strategy, group, block)
+        args = QuantizationArgs(num_bits=bits, type="float", symmetric=True, strategy=strategy, group_size=group,
+                                block_structure=block)
+        inputs = None
+        if form == "float-quantized":
+            inputs = QuantizationArgs(num_bits=8, type="float", symmetric=True, strategy="token", dynamic=True)
+        scheme = QuantizationScheme(targets=["m"], weights=args, input_activations=inputs)
+        state = {"weight": weight, "weight_scale": scale}
+        if whole is not None:
+            state["weight_global_scale"] = whole
+        parts = BaseCompressor.get_value_from_registry(form).compress(state, scheme)
+        codes, scales = parts.get("weight"), parts["weight_scale"]
+        if codes is None:
+            codes = unpack_fp4_from_uint8(parts["weight_packed"], *shape, dtype=torch.float32)
+        scales = decompress_mx_scale(scales) if scales.dtype == torch.uint8 else scales
+        want = dequantize(codes, scales.float(), args=args, global_scale=whole, dtype=torch.float32)
+        told = args.model_dump(exclude_none=True)
+        told.pop("scale_dtype", None), told.pop("zp_dtype", None)
+        save(name, of("m", parts), {"m.weight": want}, {
+            "quant_method": "compressed-tensors", "format": form, "config_groups": {"group_0": {
+                "targets": ["m"], "format": form, "weights": told, "output_activations": None,
+                "input_activations": inputs and {"num_bits": 8, "type": "float", "strategy": "token", "dynamic": True}}},
+            "quantization_status": "compressed", "ignore": ["lm_head"]}, "compressed-tensors", form)
+
+    case("ct-nvfp4", "nvfp4-pack-quantized", (24, 64), "tensor_group", group=16)
+    case("ct-mxfp4", "mxfp4-pack-quantized", (24, 64), "group", group=32)
+    case("ct-mxfp8", "mxfp8-quantized", (16, 64), "group", bits=8, group=32)
+    case("ct-float-channel", "float-quantized", (16, 40), "channel", bits=8)
+    case("ct-float-tensor", "float-quantized", (16, 40), "tensor", bits=8)
+    case("ct-float-block", "float-quantized", (20, 48), "block", bits=8, block=[8, 32])
+
+
 def neural_compressor():
     """neural-compressor-pt 3.10: INCWeightOnlyLinear.pack and recover, which computes in float16. Its
     bias of zeros is only kept in inc-whole, which is not written again."""
@@ -208,4 +267,5 @@ if __name__ == "__main__":
     neural_compressor()
     auto_round()
     compressed_tensors()
+    compressed_tensors_floats()
     autoawq(sys.argv[1])

@@ -1,5 +1,5 @@
 /* woq-info -- what this build is and what it would use on this machine. */
-#include <woq/arch.h>
+#include <formats/gguf_arch.h>
 #include <woq/filter.h>
 #include <woq/kernels.h>
 #include <woq/linalg.h>
@@ -61,7 +61,8 @@ static struct woq_json *architectures(void)
         struct woq_json *o = woq_json_object();
         woq_json_set_str(o, "model_type", a->model_type);
         woq_json_set_str(o, "class", a->architectures[0]);
-        woq_json_set(o, "gguf", a->gguf_arch ? woq_json_of_str(a->gguf_arch) : woq_json_of_null());
+        const struct woq_gguf_arch *row = woq_gguf_arch_of(a);
+        woq_json_set(o, "gguf", row ? woq_json_of_str(row->name) : woq_json_of_null());
         woq_json_push(list, o);
     }
     return list;

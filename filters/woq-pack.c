@@ -126,6 +126,11 @@ static int report(struct woq_filter *w)
                             "%zu tensors have columns that are no whole blocks of their type and "
                             "took a smaller one",
                             r->n_fell_back);
+        if (r->blind_window)
+            woq_filter_note(w,
+                            "llama.cpp has no sliding window in this architecture: it differs "
+                            "beyond %zu tokens",
+                            r->blind_window);
         return WOQ_OK;
     }
     j = woq_json_object();
@@ -139,6 +144,7 @@ static int report(struct woq_filter *w)
     woq_json_set_num(j, "quantized_weights", (double)r->n_quantized);
     woq_json_set_num(j, "quantized_bits_per_weight", bits_per(r->quantized_bytes, r->n_quantized));
     woq_json_set_num(j, "fell_back", (double)r->n_fell_back);
+    woq_json_set_num(j, "ignored_window", (double)r->blind_window);
     woq_json_set_num(j, "peak_bytes", (double)woq_peak_bytes());
     text = woq_json_print(j, false);
     woq_json_free(j);

@@ -3,6 +3,7 @@
  * Reads `acts` chunks of a group of linears and puts one `stat` frame in their place, right before
  * the weights of the group. AWQ and SmoothQuant scale by them; mean of x^2 weights a search. The
  * latter may also come from an importance matrix of llama.cpp. */
+#include <formats/gguf_layout.h>
 #include <formats/imatrix.h>
 #include <woq/model.h>
 #include <woq/moments_stage.h>
@@ -17,7 +18,7 @@ static const struct woq_opt opts[] = {
 
 struct from_imatrix {
     struct woq_imatrix m;
-    const struct woq_arch *arch;
+    struct woq_config c; /* c.arch NULL until MODL came */
     struct woq_frame out;
     size_t n_put;
 };
@@ -25,12 +26,10 @@ struct from_imatrix {
 static int take_model(struct from_imatrix *im, const struct woq_frame *f, struct woq_error *err)
 {
     struct woq_json *config = NULL;
-    struct woq_config c;
     int rc = woq_modl_config(f, &config, err);
 
     if (rc == WOQ_OK)
-        rc = woq_config_init(&c, config, err);
-    im->arch = rc == WOQ_OK ? c.arch : NULL;
+        rc = woq_config_init(&im->c, config, err);
     woq_json_free(config);
     return rc;
 }
@@ -40,23 +39,26 @@ static int put_stat(struct from_imatrix *im, struct woq_filter *w, const struct 
 {
     const struct woq_imatrix_entry *e;
     uint64_t n, one = 1;
-    char name[256];
-    struct woq_config c = { .arch = im->arch };
+    struct woq_gguf_part parts[WOQ_GGUF_PARTS];
     struct woq_place place;
+    size_t mats, at;
     int rc;
 
-    if (!im->arch)
+    if (!im->c.arch)
         return woq_fail(&w->err, WOQ_EDATA, "start the pipe with woq-extract",
                         "a tensor without a MODL frame before it");
-    if (!woq_arch_place(im->arch, woq_frame_name(weight), &place) || place.bias ||
-        woq_config_gguf_name(&c, &place, name, sizeof name) != WOQ_OK ||
-        !(e = woq_imatrix_get(&im->m, name)))
+    if (!woq_arch_place(im->c.arch, woq_frame_name(weight), &place) || place.bias ||
+        place.role == WOQ_ROLE_KV_B || !woq_gguf_parts(&im->c, &place, parts) ||
+        !(e = woq_imatrix_get(&im->m, parts[0].name)))
         return WOQ_OK;
-    n = e->n * e->n_mats;
+    /* Of experts the file has one entry for all. */
+    mats = woq_role_is_expert(place.role) ? im->c.n_experts : 1;
+    n = e->n * e->n_mats / mats;
+    at = mats > 1 ? place.index * (size_t)n : 0;
     woq_frame_begin(&im->out, "stat");
     im->out.flags = WOQ_FRAME_OF;
     woq_json_set_str(woq_frame_edit(&im->out), "of", woq_frame_name(weight));
-    rc = woq_frame_add(&im->out, "mean_sq", WOQ_F32, 1, &n, e->mean_sq, &w->err);
+    rc = woq_frame_add(&im->out, "mean_sq", WOQ_F32, 1, &n, e->mean_sq + at, &w->err);
     if (rc == WOQ_OK)
         rc = woq_frame_add(&im->out, "n_tokens", WOQ_U64, 1, &one, &e->n_tokens, &w->err);
     im->n_put += rc == WOQ_OK;

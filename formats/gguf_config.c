@@ -7,232 +7,324 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PI 3.14159265358979323846
+#include "gguf_reader.h"
+#include "gguf_rope.h"
 
-struct keys {
-    const struct woq_gguf *g;
-    const char *arch;
-    struct woq_error *err;
-    int rc; /* first failure; later reads do nothing */
-};
-
-static const struct woq_gguf_kv *find(const struct keys *k, const char *key)
+static bool has_tensor(const struct woq_gguf_reader *r, const char *name)
 {
-    char full[160];
+    return woq_gguf_tensor(r->g, name) != NULL;
+}
 
-    if ((size_t)snprintf(full, sizeof full, "%s.%s", k->arch, key) >= sizeof full)
+/* --- rope --- */
+
+/* The values of a tensor of n divisors; malloc'ed, or NULL and r->rc. */
+static float *divisors(struct woq_gguf_reader *r, const struct woq_gguf_tensor *t, uint64_t n)
+{
+    float *v;
+
+    if (t->type->id != WOQ_GGML_F32 || t->n_dims != 1 || t->shape[0] != n) {
+        r->rc = woq_fail(r->err, WOQ_EDATA, NULL, "%s: want F32 [%" PRIu64 "]", t->name, n);
         return NULL;
-    return woq_gguf_get(k->g, full);
-}
-
-/* A size; `otherwise` where the key is absent, 0 = it must be there. Arrays must repeat one value.
- */
-static uint64_t size_key(struct keys *k, const char *key, uint64_t otherwise)
-{
-    const struct woq_gguf_kv *kv = find(k, key);
-    uint64_t x = otherwise, y;
-
-    if (k->rc < 0)
-        return 1;
-    if (!kv && !otherwise)
-        k->rc = woq_fail(k->err, WOQ_EDATA, NULL, "key '%s.%s' is missing", k->arch, key);
-    if (kv && (!woq_gguf_u64(kv, 0, &x) || x == 0 || x > INT32_MAX))
-        k->rc = woq_fail(k->err, WOQ_EDATA, NULL, "key '%s.%s' is no size from 1 to 2^31-1",
-                         k->arch, key);
-    for (uint64_t i = 1; k->rc == WOQ_OK && kv && i < kv->n; i++)
-        if (!woq_gguf_u64(kv, i, &y) || y != x)
-            k->rc = woq_fail(k->err, WOQ_EUNSUPPORTED, NULL,
-                             "key '%s.%s' differs between layers, which config.json can't say",
-                             k->arch, key);
-    return k->rc < 0 ? 1 : x;
-}
-
-static double num_key(struct keys *k, const char *key, double otherwise)
-{
-    const struct woq_gguf_kv *kv = find(k, key);
-    double x = otherwise;
-
-    if (k->rc < 0 || (!kv && !isnan(otherwise)))
-        return otherwise;
-    if (!kv)
-        k->rc = woq_fail(k->err, WOQ_EDATA, NULL, "key '%s.%s' is missing", k->arch, key);
-    else if (!woq_gguf_f64(kv, 0, &x) || !isfinite(x))
-        k->rc = woq_fail(k->err, WOQ_EDATA, NULL, "key '%s.%s' is no finite number", k->arch, key);
-    return x;
-}
-
-/* 1e-5 went through f32 as 9.99999975e-06: the shortest decimal with the same f32 is meant. */
-static double shortest(double x)
-{
-    char text[32];
-
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, x);
-        if (strtof(text, NULL) == (float)x)
-            return strtod(text, NULL);
     }
-    return x;
+    if (!(v = malloc(t->bytes + 1)))
+        r->rc = woq_fail_nomem(r->err, t->bytes);
+    else
+        memcpy(v, t->data, t->bytes);
+    return v;
 }
 
-static bool has_text(const struct woq_gguf_kv *kv, const char *text)
+static void add_divisors(struct woq_gguf_reader *r, struct woq_json *scaling, const char *key,
+                         const struct woq_gguf_tensor *t, uint64_t n)
 {
-    const char *s;
-    size_t len;
+    float *v = divisors(r, t, n);
+    struct woq_json *list = v ? woq_json_array() : NULL;
 
-    return woq_gguf_string(kv, &s, &len) && len == strlen(text) && memcmp(s, text, len) == 0;
+    for (uint64_t i = 0; v && i < n; i++)
+        woq_json_push(list, woq_json_of_num(woq_shortest((double)v[i])));
+    if (list)
+        woq_json_set(scaling, key, list);
+    free(v);
 }
 
-/* llama3 divisors: 1 below the wavelength O/hi, F above O/lo, between them blended by
- * t = (O/wl - lo) / (hi - lo) to 1 / ((1-t)/F + t). */
-static bool fits(const float *v, size_t n, double theta, double factor, double low, double high,
-                 double original)
+/* longrope: the factor of cos and sin is said only where it does not follow from the sizes. */
+static void long_scaling(struct woq_gguf_reader *r, struct woq_json *config,
+                         struct woq_json **scaling, uint64_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        const double wl = 2 * PI * pow(theta, (double)i / (double)n);
-        const double t = (original / wl - low) / (high - low);
-        const double want = wl < original / high  ? 1
-                            : wl > original / low ? factor
-                                                  : 1 / ((1 - t) / factor + t);
+    const uint64_t positions = woq_gguf_size(r, "context_length", 0);
+    const uint64_t original = woq_gguf_size(r, "rope.scaling.original_context_length", positions);
+    const double factor = woq_gguf_num(r, "rope.scaling.attn_factor", 1);
+    const double by = (double)positions / (double)original;
+    const double usual = by > 1 ? sqrt(1 + log(by) / log((double)original)) : 1;
+    const struct woq_gguf_tensor *s = woq_gguf_tensor(r->g, "rope_factors_short.weight");
+    const struct woq_gguf_tensor *l = woq_gguf_tensor(r->g, "rope_factors_long.weight");
 
-        if (!(fabs((double)v[i] - want) <= 1e-5 * want))
-            return false;
+    if (r->rc < 0)
+        return;
+    if (!s || !l) {
+        r->rc = woq_fail(r->err, WOQ_EDATA, NULL, "tensor 'rope_factors_%s.weight' is missing",
+                         s ? "long" : "short");
+        return;
     }
-    return true;
+    *scaling = woq_json_object();
+    woq_json_set_str(*scaling, "type", "longrope");
+    add_divisors(r, *scaling, "short_factor", s, n);
+    add_divisors(r, *scaling, "long_factor", l, n);
+    if (fabs(factor / usual - 1) > 1e-6)
+        woq_json_set_num(*scaling, "attention_factor", woq_shortest(factor));
+    woq_json_set_num(config, "original_max_position_embeddings", (double)original);
 }
 
-/* Written as whole numbers, mostly: take those that are that close. */
-static double rounded(double x)
+static void yarn_scaling(struct woq_gguf_reader *r, struct woq_json *scaling, double factor)
 {
-    return fabs(x - round(x)) < 1e-3 * x ? round(x) : x;
-}
+    const double attn = woq_gguf_num(r, "rope.scaling.attn_factor", 1);
+    const double all = 10 * woq_gguf_num(r, "rope.scaling.yarn_log_multiplier", 0);
 
-/* Only O/(hi-lo) and lo/(hi-lo) matter, so lo is set to 1. One blended value gives O if hi is the
- * usual 4; two give both. */
-static bool solve(const float *v, size_t n, double theta, double factor, double *high,
-                  double *original)
-{
-    double x[2] = { 0 }, t[2] = { 0 }; /* 1/wl and t of the first and the last blended value */
-    size_t found = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        const double value = (double)v[i];
-
-        if (value <= 1 + 1e-6 || value >= factor * (1 - 1e-6))
-            continue;
-        const size_t slot = found++ ? 1 : 0;
-        x[slot] = 1 / (2 * PI * pow(theta, (double)i / (double)n));
-        t[slot] = (1 / value - 1 / factor) / (1 - 1 / factor);
+    woq_json_set_num(scaling, "original_max_position_embeddings",
+                     (double)woq_gguf_size(r, "rope.scaling.original_context_length", 0));
+    if (attn != 1)
+        woq_json_set_num(scaling, "attention_factor", attn * woq_gguf_yarn_factor(factor));
+    if (all != 0) {
+        woq_json_set_num(scaling, "mscale", woq_shortest(all));
+        woq_json_set_num(scaling, "mscale_all_dim", woq_shortest(all));
     }
-    if (found == 0)
-        return false;
-    *original = rounded((3 * t[0] + 1) / x[0]);
-    if (fits(v, n, theta, factor, 1, *high, *original))
-        return true;
-    const double a = (t[1] - t[0]) / (x[1] - x[0]), b = a * x[0] - t[0];
-    if (found < 2 || !(a > 0) || !(b > 0))
-        return false;
-    *high = rounded(1 + 1 / b);
-    *original = rounded(a / b);
-    return isfinite(*high) && isfinite(*original) && fits(v, n, theta, factor, 1, *high, *original);
+    if (r->row->quirks & WOQ_GGUF_NO_TRUNCATE)
+        woq_json_set_bool(scaling, "truncate", false);
 }
 
-int woq_llama3_scaling(struct woq_json **scaling, const float *v, size_t n, double theta,
-                       struct woq_error *err)
+static void get_scaling(struct woq_gguf_reader *r, struct woq_json *config,
+                        struct woq_json **scaling, uint64_t n_rot, double theta)
 {
-    const double factor = n ? (double)v[n - 1] : 1;
-    double high = 4, original = 8192;
-    bool all_one = true;
+    const struct woq_gguf_kv *type = woq_gguf_find(r, "rope.scaling.type");
+    const struct woq_gguf_tensor *freqs = woq_gguf_tensor(r->g, "rope_freqs.weight");
+    const double factor = woq_gguf_num(r, "rope.scaling.factor", 1);
+    const bool yarn = woq_gguf_has_text(type, "yarn");
 
     *scaling = NULL;
-    for (size_t i = 0; i < n; i++)
-        all_one &= v[i] == 1.0f;
-    if (all_one)
-        return WOQ_OK;
-    if (!isfinite(factor) || factor <= 1 ||
-        (!fits(v, n, theta, factor, 1, high, original) &&
-         !solve(v, n, theta, factor, &high, &original)))
-        return woq_fail(err, WOQ_EUNSUPPORTED, "start from the HF checkpoint of this model",
-                        "rope_freqs.weight does not follow the llama3 formula, so no config.json "
-                        "can say it");
-    struct woq_json *o = woq_json_object();
-    woq_json_set_str(o, "rope_type", "llama3");
-    woq_json_set_num(o, "factor", shortest(factor));
-    woq_json_set_num(o, "low_freq_factor", 1);
-    woq_json_set_num(o, "high_freq_factor", high);
-    woq_json_set_num(o, "original_max_position_embeddings", original);
-    *scaling = o;
-    return o ? WOQ_OK : woq_fail_nomem(err, 1);
-}
+    if (r->rc < 0)
+        return;
+    if (freqs) {
+        float *v = divisors(r, freqs, n_rot / 2);
 
-static int scaling_by_freqs(struct keys *k, const struct woq_gguf_tensor *t, struct woq_json **out,
-                            uint64_t head_dim, double theta)
-{
-    if (t->type->id != WOQ_GGML_F32 || t->n_dims != 1 || t->shape[0] != head_dim / 2)
-        return woq_fail(k->err, WOQ_EDATA, NULL, "rope_freqs.weight: want F32 [%" PRIu64 "]",
-                        head_dim / 2);
-    float *v = malloc(t->bytes + 1);
-    if (!v)
-        return woq_fail_nomem(k->err, t->bytes);
-    memcpy(v, t->data, t->bytes);
-    const int rc = woq_llama3_scaling(out, v, (size_t)t->shape[0], theta, k->err);
-    free(v);
-    return rc;
-}
-
-static int get_scaling(struct keys *k, struct woq_json **out, uint64_t head_dim, double theta)
-{
-    const struct woq_gguf_kv *type = find(k, "rope.scaling.type");
-    const struct woq_gguf_tensor *freqs = woq_gguf_tensor(k->g, "rope_freqs.weight");
-    const double factor = num_key(k, "rope.scaling.factor", 1);
-    const bool yarn = has_text(type, "yarn");
-
-    *out = NULL;
-    if (k->rc < 0)
-        return k->rc;
-    if (freqs)
-        return scaling_by_freqs(k, freqs, out, head_dim, theta);
-    if (!type || has_text(type, "none") || (has_text(type, "linear") && factor == 1))
-        return WOQ_OK;
-    if ((!yarn && !has_text(type, "linear")) || num_key(k, "rope.scaling.attn_factor", 1) != 1)
-        return woq_fail(k->err, WOQ_EUNSUPPORTED, NULL,
-                        "key '%s.rope.scaling.type': want none, linear or plain yarn", k->arch);
-    *out = woq_json_object();
-    woq_json_set_str(*out, "rope_type", yarn ? "yarn" : "linear");
-    woq_json_set_num(*out, "factor", shortest(factor));
+        if (v)
+            r->rc = woq_llama3_scaling(scaling, v, (size_t)(n_rot / 2), theta, r->err);
+        free(v);
+        return;
+    }
+    if (has_tensor(r, "rope_factors_long.weight") || has_tensor(r, "rope_factors_short.weight")) {
+        long_scaling(r, config, scaling, n_rot / 2);
+        return;
+    }
+    if (!type || woq_gguf_has_text(type, "none") ||
+        (woq_gguf_has_text(type, "linear") && factor == 1))
+        return;
+    if (!yarn && (!woq_gguf_has_text(type, "linear") ||
+                  woq_gguf_num(r, "rope.scaling.attn_factor", 1) != 1)) {
+        r->rc = woq_fail(r->err, WOQ_EUNSUPPORTED, NULL,
+                         "key '%s.rope.scaling.type': want none, linear or plain yarn", r->name);
+        return;
+    }
+    *scaling = woq_json_object();
+    woq_json_set_str(*scaling, "rope_type", yarn ? "yarn" : "linear");
+    woq_json_set_num(*scaling, "factor", woq_shortest(factor));
     if (yarn)
-        woq_json_set_num(*out, "original_max_position_embeddings",
-                         (double)size_key(k, "rope.scaling.original_context_length", 0));
-    return k->rc;
+        yarn_scaling(r, *scaling, factor);
 }
 
-static bool has_bias(const struct woq_gguf *g, const struct woq_arch *a, enum woq_role role)
+/* The fraction of which a reader takes n whole dimensions of `dim`. */
+static double fraction(uint64_t n, uint64_t dim)
 {
-    const struct woq_config c = { .arch = a };
-    const struct woq_place p = { .role = role, .bias = true };
-    char name[128];
+    double x = (double)n / (double)dim;
 
-    return woq_config_gguf_name(&c, &p, name, sizeof name) == WOQ_OK &&
-           woq_gguf_tensor(g, name) != NULL;
+    while ((uint64_t)((double)dim * x) < n)
+        x = nextafter(x, 2);
+    return x;
 }
 
-static bool has_switch(const struct woq_arch *a, const char *key)
+static void set_rope(struct woq_gguf_reader *r, const struct woq_arch *a, struct woq_json *c,
+                     uint64_t head_dim)
 {
-    for (size_t i = 0; i < sizeof a->switches / sizeof *a->switches && a->switches[i].key; i++)
-        if (strcmp(a->switches[i].key, key) == 0)
-            return true;
-    return false;
+    const double theta = woq_gguf_num(r, "rope.freq_base", 10000);
+    const uint64_t n_rot = woq_gguf_size(r, "rope.dimension_count", head_dim);
+    const double usual = a->partial != 0 ? a->partial : 1;
+    struct woq_json *scaling = NULL;
+
+    if ((a->traits & WOQ_T_ALIBI) || a->names[WOQ_ROLE_POSITION])
+        return;
+    if (r->rc == WOQ_OK &&
+        (n_rot > head_dim || ((r->row->quirks & WOQ_GGUF_WHOLE_ROPE) && n_rot != head_dim)))
+        r->rc = woq_fail(r->err, WOQ_EUNSUPPORTED, NULL,
+                         "rope.dimension_count %" PRIu64 " does not fit the head size %" PRIu64
+                         " in architecture %s",
+                         n_rot, head_dim, r->name);
+    if (r->rc < 0)
+        return;
+    woq_json_set_num(c, a->theta_key ? a->theta_key : "rope_theta", woq_shortest(theta));
+    if (a->theta_local != 0)
+        woq_json_set_num(c, "rope_local_base_freq",
+                         woq_shortest(woq_gguf_num(r, "rope.freq_base_swa", 10000)));
+    if (!(r->row->quirks & WOQ_GGUF_LATENT) && n_rot != (uint64_t)((double)head_dim * usual))
+        woq_json_set_num(c, a->partial_key ? a->partial_key : "partial_rotary_factor",
+                         fraction(n_rot, head_dim));
+    get_scaling(r, c, &scaling, n_rot, theta);
+    woq_json_set(c, "rope_scaling", scaling ? scaling : woq_json_of_null());
+}
+
+/* --- sizes --- */
+
+static void set_act(const struct woq_arch *a, struct woq_json *c)
+{
+    static const struct {
+        enum woq_act act;
+        const char *name;
+    } acts[] = { { WOQ_ACT_SILU, "silu" },
+                 { WOQ_ACT_GELU_ERF, "gelu" },
+                 { WOQ_ACT_GELU_TANH, "gelu_pytorch_tanh" } };
+
+    for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++)
+        if (a->keys->act[0] && acts[i].act == a->act)
+            woq_json_set_str(c, a->keys->act[0], acts[i].name);
+}
+
+static void set_num(struct woq_json *c, const char *key, double x)
+{
+    if (key && *key)
+        woq_json_set_num(c, key, x);
+}
+
+static void set_shapes(struct woq_gguf_reader *r, const struct woq_arch *a, struct woq_json *c)
+{
+    const struct woq_arch_keys *k = a->keys;
+    const bool latent = r->row->quirks & WOQ_GGUF_LATENT;
+    const uint64_t hidden = woq_gguf_size(r, "embedding_length", 0);
+    const uint64_t heads = woq_gguf_size(r, "attention.head_count", 0);
+    const uint64_t dim =
+        woq_gguf_size(r, latent ? "attention.key_length_mla" : "attention.key_length",
+                      heads && hidden >= heads ? hidden / heads : 1);
+    const char *eps = a->norm == WOQ_NORM_LN ? "attention.layer_norm_epsilon"
+                                             : "attention.layer_norm_rms_epsilon";
+
+    set_num(c, k->hidden[0], (double)hidden);
+    set_num(c, k->inter, (double)woq_gguf_size(r, "feed_forward_length", 0));
+    set_num(c, k->layers[0], (double)woq_gguf_size(r, "block_count", 0));
+    set_num(c, k->heads[0], (double)heads);
+    set_num(c, k->kv_heads, (double)woq_gguf_size(r, "attention.head_count_kv", heads));
+    set_num(c, k->head_dim, (double)dim);
+    set_num(c, k->positions[0], (double)woq_gguf_size(r, "context_length", 0));
+    set_num(c, a->eps_key ? a->eps_key : k->eps, woq_shortest(woq_gguf_num(r, eps, (double)NAN)));
+    if (r->rc == WOQ_OK && !latent && woq_gguf_size(r, "attention.value_length", dim) != dim)
+        r->rc = woq_fail(r->err, WOQ_EUNSUPPORTED, NULL,
+                         "value_length must equal the head size %" PRIu64 " in architecture %s",
+                         dim, r->name);
+    set_rope(r, a, c, dim);
+}
+
+/* --- what tensors say --- */
+
+/* 1 or 0: the model has what a switch of config.json is for; -1: the file does not tell. */
+static int switch_state(const struct woq_gguf_reader *r, uint64_t on)
+{
+    static const struct {
+        uint64_t trait;
+        const char *tensors[2];
+    } signs[] = {
+        { WOQ_T_O_BIAS, { "blk.0.attn_output.bias" } },
+        { WOQ_T_MLP_BIAS, { "blk.0.ffn_up.bias" } },
+        { WOQ_T_QKV_BIAS, { "blk.0.attn_q.bias", "blk.0.attn_qkv.bias" } },
+        { WOQ_T_QK_NORM, { "blk.0.attn_q_norm.weight" } },
+    };
+    bool b;
+
+    for (size_t i = 0; i < sizeof signs / sizeof signs[0]; i++)
+        if (on & signs[i].trait)
+            return has_tensor(r, signs[i].tensors[0]) ||
+                   (signs[i].tensors[1] && has_tensor(r, signs[i].tensors[1]));
+    if (on & WOQ_T_ONE_NORM)
+        return !has_tensor(r, "blk.0.ffn_norm.weight");
+    if (on & WOQ_T_PARALLEL)
+        return !woq_gguf_bool(woq_gguf_find(r, "use_parallel_residual"), &b) || b;
+    if (on & WOQ_T_NORM_TOPK)
+        return (r->row->needs & WOQ_T_NORM_TOPK) ||
+               (woq_gguf_bool(woq_gguf_find(r, "expert_weights_norm"), &b) && b);
+    return -1;
+}
+
+static void set_switches(const struct woq_gguf_reader *r, const struct woq_arch *a,
+                         struct woq_json *c)
+{
+    for (size_t i = 0; i < sizeof a->switches / sizeof *a->switches && a->switches[i].key; i++) {
+        const int state = switch_state(r, a->switches[i].on);
+
+        if (state >= 0)
+            woq_json_set_bool(c, a->switches[i].key, state);
+    }
+}
+
+/* Which blocks have the window, where it is not the architecture's own pattern. */
+static void set_pattern(struct woq_gguf_reader *r, const struct woq_arch *a, struct woq_json *c,
+                        bool windows)
+{
+    const struct woq_gguf_kv *kv = woq_gguf_find(r, "attention.sliding_window_pattern");
+    const uint64_t n = woq_gguf_size(r, "block_count", 0);
+    struct woq_json *types;
+
+    if (r->rc < 0 || a->windows != WOQ_WINDOWS_PERIOD || (windows && !kv))
+        return;
+    if (windows && !kv->is_array) {
+        woq_json_set_num(c, "sliding_window_pattern",
+                         (double)woq_gguf_size(r, "attention.sliding_window_pattern", 0));
+        return;
+    }
+    if (windows && (kv->kind != WOQ_GGUF_BOOL || kv->n != n)) {
+        r->rc = woq_fail(r->err, WOQ_EDATA, NULL,
+                         "key '%s.attention.sliding_window_pattern': want a bool for each of "
+                         "%" PRIu64 " blocks",
+                         r->name, n);
+        return;
+    }
+    types = woq_json_array();
+    for (uint64_t b = 0; b < n && b < WOQ_MAX_BLOCKS; b++)
+        woq_json_push(types, woq_json_of_str(windows && kv->data[b] ? "sliding_attention"
+                                                                    : "full_attention"));
+    woq_json_set(c, "layer_types", types);
+}
+
+static void set_windows(struct woq_gguf_reader *r, const struct woq_arch *a, struct woq_json *c)
+{
+    const uint64_t window = woq_gguf_count(r, "attention.sliding_window");
+    const char *key = a->window_key ? a->window_key : "sliding_window";
+
+    if (a->windows == WOQ_WINDOWS_NONE)
+        return;
+    if (a->window_gated)
+        woq_json_set_bool(c, "use_sliding_window", window > 0);
+    if (a->windows == WOQ_WINDOWS_FROM && window)
+        woq_json_set_num(c, "max_window_layers", 0);
+    if (window)
+        woq_json_set_num(c, key, (double)window);
+    else if (!a->window_gated)
+        woq_json_set(c, key, woq_json_of_null());
+    set_pattern(r, a, c, window > 0);
+}
+
+static void set_extras(struct woq_gguf_reader *r, struct woq_json *c)
+{
+    for (const struct woq_gguf_extra *e = r->row->extras; e && e->key; e++) {
+        const struct woq_gguf_kv *kv = woq_gguf_find(r, e->key);
+
+        if (kv && e->kind == WOQ_GGUF_SIZE)
+            woq_json_set_num(c, e->json, (double)woq_gguf_size(r, e->key, 0));
+        else if (kv)
+            woq_json_set_num(c, e->json, woq_shortest(woq_gguf_num(r, e->key, 0)));
+    }
+    if (r->row->get)
+        r->row->get(r, c);
 }
 
 /* The type of the numbers, by the first linear. */
-static const char *dtype_of(const struct woq_gguf *g, const struct woq_arch *a)
+static const char *dtype_of(const struct woq_gguf *g)
 {
-    const struct woq_config c = { .arch = a };
-    const struct woq_place p = { .role = WOQ_ROLE_Q };
-    char name[128];
-    const struct woq_gguf_tensor *t = NULL;
+    const struct woq_gguf_tensor *t = woq_gguf_tensor(g, "blk.0.attn_output.weight");
 
-    if (woq_config_gguf_name(&c, &p, name, sizeof name) == WOQ_OK)
-        t = woq_gguf_tensor(g, name);
     if (t && t->type->dtype == WOQ_F16)
         return "float16";
     return t && t->type->dtype == WOQ_BF16 ? "bfloat16" : "float32";
@@ -268,96 +360,84 @@ static void set_ids(const struct woq_gguf *g, struct woq_json *config, struct wo
     }
 }
 
-static int set_shapes(struct keys *k, struct woq_json *c)
+static int fill(struct woq_gguf_reader *r, const struct woq_arch *a, struct woq_json *c,
+                struct woq_json *gen)
 {
-    const uint64_t hidden = size_key(k, "embedding_length", 0);
-    const uint64_t heads = size_key(k, "attention.head_count", 0);
-    const uint64_t key_length =
-        size_key(k, "attention.key_length", heads && hidden >= heads ? hidden / heads : 1);
-    const double theta = num_key(k, "rope.freq_base", 10000);
-    struct woq_json *scaling = NULL;
-
-    woq_json_set_num(c, "hidden_size", (double)hidden);
-    woq_json_set_num(c, "intermediate_size", (double)size_key(k, "feed_forward_length", 0));
-    woq_json_set_num(c, "num_hidden_layers", (double)size_key(k, "block_count", 0));
-    woq_json_set_num(c, "num_attention_heads", (double)heads);
-    woq_json_set_num(c, "num_key_value_heads",
-                     (double)size_key(k, "attention.head_count_kv", heads));
-    woq_json_set_num(c, "head_dim", (double)key_length);
-    woq_json_set_num(c, "max_position_embeddings", (double)size_key(k, "context_length", 0));
-    woq_json_set_num(c, "rms_norm_eps",
-                     shortest(num_key(k, "attention.layer_norm_rms_epsilon", (double)NAN)));
-    woq_json_set_num(c, "rope_theta", shortest(theta));
-    if (k->rc == WOQ_OK && (size_key(k, "attention.value_length", key_length) != key_length ||
-                            size_key(k, "rope.dimension_count", key_length) != key_length))
-        k->rc = k->rc < 0 ? k->rc
-                          : woq_fail(k->err, WOQ_EUNSUPPORTED, NULL,
-                                     "value_length and rope.dimension_count must equal the head "
-                                     "size %" PRIu64 " in architecture %s",
-                                     key_length, k->arch);
-    if (k->rc < 0 || (k->rc = get_scaling(k, &scaling, key_length, theta)) < 0) {
-        woq_json_free(scaling);
-        return k->rc;
-    }
-    woq_json_set(c, "rope_scaling", scaling ? scaling : woq_json_of_null());
-    return WOQ_OK;
-}
-
-static int fill(struct keys *k, const struct woq_arch *a, struct woq_json *c, struct woq_json *gen)
-{
-    const struct woq_gguf *g = k->g;
-    const struct woq_gguf_tensor *embed = woq_gguf_tensor(g, "token_embd.weight");
+    const struct woq_gguf_tensor *embed = woq_gguf_tensor(r->g, "token_embd.weight");
     struct woq_json *classes = woq_json_array();
-    uint64_t window = 0, experts = 0;
 
     woq_json_push(classes, woq_json_of_str(a->architectures[0]));
     woq_json_set(c, "architectures", classes);
     woq_json_set_str(c, "model_type", a->model_type);
-    if (woq_gguf_u64(find(k, "expert_count"), 0, &experts) && experts > 0)
-        return woq_fail(k->err, WOQ_EUNSUPPORTED, NULL,
+    if (woq_gguf_count(r, "expert_count") > 0 && a->router == WOQ_ROUTER_NONE)
+        return woq_fail(r->err, WOQ_EUNSUPPORTED, NULL,
                         "a mixture of %" PRIu64 " experts (architecture %s) is not supported",
-                        experts, k->arch);
+                        woq_gguf_count(r, "expert_count"), r->name);
     if (!embed || embed->n_dims != 2)
-        return woq_fail(k->err, WOQ_EDATA, NULL,
+        return woq_fail(r->err, WOQ_EDATA, NULL,
                         "tensor 'token_embd.weight' is missing or not 2-D");
-    if (set_shapes(k, c) < 0)
-        return k->rc;
-    woq_json_set_num(c, "vocab_size", (double)embed->shape[0]);
-    woq_json_set_str(c, "hidden_act", "silu");
-    woq_json_set_bool(c, "tie_word_embeddings", !woq_gguf_tensor(g, "output.weight"));
-    if (has_switch(a, "attention_bias"))
-        woq_json_set_bool(c, "attention_bias", has_bias(g, a, WOQ_ROLE_Q));
-    if (has_switch(a, "mlp_bias"))
-        woq_json_set_bool(c, "mlp_bias", has_bias(g, a, WOQ_ROLE_GATE));
-    if (a->window_gated)
-        woq_json_set_bool(c, "use_sliding_window", false);
-    else if (woq_gguf_u64(find(k, "attention.sliding_window"), 0, &window) && window > 0)
-        woq_json_set_num(c, "sliding_window", (double)window);
-    woq_json_set_str(c, "torch_dtype", dtype_of(g, a));
-    set_ids(g, c, gen);
-    return WOQ_OK;
+    set_shapes(r, a, c);
+    woq_json_set_num(c, a->keys->vocab, (double)embed->shape[0]);
+    set_act(a, c);
+    woq_json_set_bool(c, "tie_word_embeddings", !has_tensor(r, "output.weight"));
+    set_switches(r, a, c);
+    set_windows(r, a, c);
+    set_extras(r, c);
+    woq_json_set_str(c, "torch_dtype", dtype_of(r->g));
+    set_ids(r->g, c, gen);
+    return r->rc;
 }
 
-/* llama in GGUF is Mistral too: only a window tells them apart. */
-static const struct woq_arch *choose(const struct keys *k)
+/* A row of several with one name: the first whose mark the file has. */
+static const struct woq_gguf_arch *choose(const struct woq_gguf_reader *r)
 {
-    const struct woq_arch *a = woq_arch_by_gguf(k->arch);
-    uint64_t window;
+    const struct woq_gguf_arch *row;
 
-    if (!a || strcmp(k->arch, "llama") != 0 ||
-        !woq_gguf_u64(find(k, "attention.sliding_window"), 0, &window) || window == 0)
-        return a;
-    for (size_t i = 0; i < woq_arch_count(); i++)
-        if (strcmp(woq_arch_at(i)->model_type, "mistral") == 0)
-            return woq_arch_at(i);
-    return a;
+    for (size_t i = 0; (row = woq_gguf_arch_at(i)); i++) {
+        if (!row->name || strcmp(row->name, r->name) != 0)
+            continue;
+        if (!row->mark || has_tensor(r, row->mark))
+            return row;
+        const uint64_t x = woq_gguf_count(r, row->mark);
+
+        if (row->mark_value ? x == row->mark_value : x > 0)
+            return row;
+    }
+    return NULL;
+}
+
+/* Keys of the file that config.json has no key for have to be what it means without. */
+static int verify(struct woq_gguf_reader *r, const struct woq_json *config)
+{
+    struct woq_config c;
+    const int rc = woq_config_init(&c, config, r->err);
+
+    if (rc < 0 || (r->row->quirks & WOQ_GGUF_LATENT))
+        return rc;
+    const struct {
+        const char *key;
+        uint64_t is;
+    } sizes[] = { { "attention.head_count_kv", c.n_kv_heads },
+                  { "attention.key_length", c.head_dim },
+                  { "feed_forward_length", c.inter },
+                  { "rope.dimension_count", c.n_rot ? c.n_rot : c.head_dim } };
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const uint64_t x = woq_gguf_size(r, sizes[i].key, sizes[i].is);
+
+        if (r->rc == WOQ_OK && x != sizes[i].is)
+            return woq_fail(r->err, WOQ_EUNSUPPORTED, NULL,
+                            "key '%s.%s' is %" PRIu64 ", but config.json of '%s' means %" PRIu64,
+                            r->name, sizes[i].key, x, r->row->model_type, sizes[i].is);
+    }
+    return r->rc;
 }
 
 int woq_gguf_config(const struct woq_gguf *g, const struct woq_arch **a, struct woq_json **config,
                     struct woq_json **generation, struct woq_error *err)
 {
-    char arch[64];
-    struct keys k = { g, arch, err, WOQ_OK };
+    char name[64];
+    struct woq_gguf_reader r = { g, name, NULL, err, WOQ_OK };
     const char *s;
     size_t len;
     int rc;
@@ -365,12 +445,12 @@ int woq_gguf_config(const struct woq_gguf *g, const struct woq_arch **a, struct 
     *config = *generation = NULL;
     if (!woq_gguf_string(woq_gguf_get(g, "general.architecture"), &s, &len))
         return woq_fail(err, WOQ_EDATA, NULL, "key 'general.architecture' is missing");
-    snprintf(arch, sizeof arch, "%.*s", len < sizeof arch ? (int)len : 63, s);
-    if (!(*a = choose(&k)))
-        return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "unknown architecture '%s'", arch);
+    snprintf(name, sizeof name, "%.*s", len < sizeof name ? (int)len : 63, s);
+    if (!(r.row = choose(&r)) || !(*a = woq_arch_by_type(r.row->model_type)))
+        return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "unknown architecture '%s'", name);
     *config = woq_json_object();
     *generation = woq_json_object();
-    if ((rc = fill(&k, *a, *config, *generation)) < 0) {
+    if ((rc = fill(&r, *a, *config, *generation)) < 0 || (rc = verify(&r, *config)) < 0) {
         woq_json_free(*config);
         woq_json_free(*generation);
         *config = *generation = NULL;

@@ -5,14 +5,9 @@
 #include <woq/arch.h>
 
 /* config and generation config, owned by the caller; *a is the row of the table. A model that
- * config.json can't describe exactly (experts, odd rope factors, widths that differ per layer) is
- * refused. */
+ * config.json can't describe exactly (odd rope factors, widths that differ per layer) is refused.
+ */
 int woq_gguf_config(const struct woq_gguf *g, const struct woq_arch **a, struct woq_json **config,
                     struct woq_json **generation, struct woq_error *err);
-
-/* The rope_scaling object for factors v[n] at `theta` (rope_freqs.weight), *scaling = NULL if all
- * are 1; WOQ_EUNSUPPORTED where they don't follow the llama3 formula. */
-int woq_llama3_scaling(struct woq_json **scaling, const float *v, size_t n, double theta,
-                       struct woq_error *err);
 
 #endif

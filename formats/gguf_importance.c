@@ -11,13 +11,13 @@ int woq_gguf_importance_open(struct woq_gguf_importance *p, const char *path, st
 }
 
 int woq_gguf_importance_of(struct woq_gguf_importance *p, const struct woq_sink *s,
-                           const struct woq_frame *f, const char *gguf_name, size_t n_cols,
-                           const float **out, struct woq_error *err)
+                           const struct woq_frame *f, const char *gguf_name, size_t index,
+                           size_t n_mats, size_t n_cols, const float **out, struct woq_error *err)
 {
     bool is_sum;
     const struct woq_imatrix_entry *e = woq_imatrix_get(&p->imatrix, gguf_name);
     const struct woq_importance *imp = p->path ? NULL : woq_sink_importance(s, f, &is_sum);
-    const float *from = e ? e->mean_sq : imp ? imp->diag : NULL;
+    const float *from = e ? e->mean_sq + index * n_cols : imp ? imp->diag : NULL;
     double sum = 0;
     float *w;
 
@@ -25,10 +25,10 @@ int woq_gguf_importance_of(struct woq_gguf_importance *p, const struct woq_sink 
     if (imp && imp->n != n_cols)
         return woq_fail(err, WOQ_EDATA, NULL,
                         "the statistics before it have %zu inputs, the matrix %zu", imp->n, n_cols);
-    if (e && e->n * e->n_mats != n_cols)
+    if (e && e->n * e->n_mats != n_cols * n_mats)
         return woq_fail(err, WOQ_EDATA, "was it measured on this model?",
                         "%s has %zu values for it, the matrix %zu columns", p->path,
-                        e->n * e->n_mats, n_cols);
+                        e->n * e->n_mats, n_cols * n_mats);
     for (size_t i = 0; from && i < n_cols; i++)
         sum += (double)from[i];
     if (!from || !(sum > 0))

@@ -15,12 +15,12 @@ struct woq_gguf_importance { /* zeroed = empty */
 /* path NULL: only what comes in the stream. */
 int woq_gguf_importance_open(struct woq_gguf_importance *p, const char *path,
                              struct woq_error *err);
-/* *out: [n_cols] for the matrix of frame f that has this name in GGUF, valid until the next call;
- * NULL if there is none. Scaled to a mean of 1, and never 0: where nothing came in on a column it
- * still has to decode. */
+/* *out: [n_cols] for matrix `index` of `n_mats` in the tensor that has this name in GGUF, made of
+ * frame f; valid until the next call; NULL if there is none. Scaled to a mean of 1, and never 0:
+ * where nothing came in on a column it still has to decode. */
 int woq_gguf_importance_of(struct woq_gguf_importance *p, const struct woq_sink *s,
-                           const struct woq_frame *f, const char *gguf_name, size_t n_cols,
-                           const float **out, struct woq_error *err);
+                           const struct woq_frame *f, const char *gguf_name, size_t index,
+                           size_t n_mats, size_t n_cols, const float **out, struct woq_error *err);
 /* An imatrix that names no matrix of the model belongs to another one. */
 int woq_gguf_importance_check(const struct woq_gguf_importance *p, struct woq_error *err);
 void woq_gguf_importance_release(struct woq_gguf_importance *p);

@@ -14,16 +14,17 @@ struct woq_gguf_keys {
     bool oom;
 };
 
-/* `name`: general.name. Refuses what GGUF cannot say (rope scalings, windows of some blocks). */
+/* Of a config that woq_gguf_arch_check let pass. `name`: general.name. Refuses tokenizers that GGUF
+ * has no word for. */
 int woq_gguf_keys_init(struct woq_gguf_keys *k, const struct woq_config *c,
                        const struct woq_json *config, const struct woq_frame *modl,
                        const char *name, struct woq_error *err);
+/* Its last part: the keys tokenizer.*. */
+int woq_gguf_keys_vocab(struct woq_gguf_keys *k, const struct woq_json *config,
+                        const struct woq_frame *modl, struct woq_error *err);
 /* What llama-quantize records of an importance matrix. */
 int woq_gguf_keys_imatrix(struct woq_gguf_keys *k, const char *file, const char *dataset,
                           size_t n_entries, size_t n_chunks, struct woq_error *err);
 void woq_gguf_keys_release(struct woq_gguf_keys *k); /* accepts a zeroed struct */
-
-/* rope_freqs.weight of llama3 scaling: n_rot / 2 divisors (formats.md 3.4). */
-void woq_gguf_rope_freqs(float *dst, const struct woq_config *c);
 
 #endif

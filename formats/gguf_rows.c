@@ -18,21 +18,10 @@ struct job {
     atomic_bool bad;
 };
 
-/* GGUF row h*hd + 2j + t is HF row h*hd + t*(hd/2) + j (formats.md 3.5, 1). */
-static size_t hf_row(size_t row, size_t head_rows)
-{
-    size_t i;
-
-    if (!head_rows)
-        return row;
-    i = row % head_rows;
-    return row - i + i % 2 * (head_rows / 2) + i / 2;
-}
-
 static bool encode_row(const struct job *j, uint8_t *dst, size_t row, float *tmp)
 {
     const struct woq_gguf_rows *r = j->rows;
-    const size_t from = hf_row(row, r->head_rows);
+    const size_t from = r->from ? r->from[row] : row;
     const float *x = tmp;
 
     if (r->raw) {
@@ -42,10 +31,12 @@ static bool encode_row(const struct job *j, uint8_t *dst, size_t row, float *tmp
     if (r->q)
         return woq_ggml_encode_codes(dst, r->type, r->q, from);
     const uint8_t *src = r->src + from * woq_dtype_bytes(r->dtype) * r->n_cols;
-    if (r->dtype == WOQ_F32)
+    if (r->dtype == WOQ_F32 && !r->change)
         x = (const float *)(const void *)src;
     else
         woq_to_f32(tmp, src, r->dtype, r->n_cols);
+    if (r->change)
+        r->change(tmp, r->n_cols);
     return woq_ggml_encode(dst, r->type, x, r->importance, r->n_cols);
 }
 

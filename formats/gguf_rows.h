@@ -16,7 +16,9 @@ struct woq_gguf_rows {
     const uint8_t *src;        /* floats of `dtype`, rows dense */
     enum woq_dtype dtype;
     const float *importance; /* [n_cols], of floats; or NULL */
-    size_t head_rows;        /* rows per head where rope pairs neighbours, else 0 */
+    const uint32_t *from;    /* row that comes at each place, or NULL: as they are */
+    /* Of floats: what a row is before it is encoded, or NULL. */
+    void (*change)(float *row, size_t n_cols);
 };
 
 struct woq_gguf_writer { /* zeroed = empty */

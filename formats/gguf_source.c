@@ -1,7 +1,7 @@
 /* gguf_source.c -- a source over a GGUF file: HF names, HF row order, block types as f32.
  *
- * The rope of GGUF's llama pairs neighbouring rows, so the rows of q and k are permuted within each
- * head there (formats.md 3.5): file row h*hd + 2j + t is HF row h*hd + t*(hd/2) + j. */
+ * Items are the tensors that config.json asks for; gguf_layout.h tells of which parts each is made.
+ * Rows that lie as they do in HF files are handed on from the mapping. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,13 +9,21 @@
 #include <woq/threads.h>
 
 #include "gguf_config.h"
+#include "gguf_layout.h"
+#include "gguf_rope.h"
 #include "gguf_split.h"
 #include "gguf_tokenizer.h"
 #include "source.h"
 
+/* An item: what it is, and the tensors of its parts. */
 struct place {
-    const struct woq_gguf_tensor *t;
-    size_t head_rows; /* rows of a head to un-permute, 0 = as they are */
+    struct woq_place p;
+    struct woq_gguf_part parts[WOQ_GGUF_PARTS];
+    const struct woq_gguf_tensor *tensors[WOQ_GGUF_PARTS];
+    size_t n_parts;
+    bool moves;    /* rows are not those of the one part */
+    bool one_type; /* of all parts, none transposed: blocks can be kept */
+    bool less_one; /* norms of Gemma, which HF files have less 1 */
 };
 
 struct state {
@@ -26,107 +34,201 @@ struct state {
     size_t last;
 };
 
+/* --- rows of an item --- */
+
 struct job {
-    const struct woq_ggml_type *type;
-    const uint8_t *src;
+    const struct woq_config *c;
+    const struct place *place;
     uint8_t *dst;
-    size_t n_rows, row_elems, src_row, dst_row, head_rows, rows_per_item;
+    size_t n_rows, n_cols, dst_row, rows_per_item;
+    bool as_f32;
 };
 
-/* Row of the file that is row r of the stream. */
-static size_t file_row(const struct job *j, size_t r)
+static size_t row_bytes(const struct woq_gguf_part *part, const struct woq_gguf_tensor *t)
 {
-    const size_t half = j->head_rows / 2, i = half ? r % j->head_rows : 0;
+    size_t bytes = 0;
 
-    return half ? r - i + 2 * (i % half) + i / half : r;
+    (void)woq_ggml_row_bytes(t->type, part->n_heads ? part->ne[0] : part->n_cols, &bytes);
+    return bytes;
 }
 
-static void decode_rows(void *ctx, size_t item, int thread)
+/* Our rows of a part. */
+static const uint8_t *part_data(const struct place *p, size_t k)
+{
+    return p->tensors[k]->data + p->parts[k].row0 * row_bytes(&p->parts[k], p->tensors[k]);
+}
+
+static size_t part_bytes(const struct place *p, size_t k)
+{
+    const struct woq_gguf_part *part = &p->parts[k];
+
+    return (part->n_heads ? part->n_heads * part->n_cols : part->n_rows) *
+           row_bytes(part, p->tensors[k]);
+}
+
+static void decode_row(float *dst, const struct woq_gguf_tensor *t, const uint8_t *src, size_t n)
+{
+    if (t->type->decode) {
+        t->type->decode(dst, src, n / t->type->block_elems);
+    } else {
+        float x;
+
+        for (size_t i = 0, width = woq_dtype_bytes(t->type->dtype); i < n; i++) {
+            uint64_t raw = 0; /* a file aligns its data to nothing */
+
+            memcpy(&raw, src + i * width, width);
+            woq_to_f32(&x, &raw, t->type->dtype, 1);
+            dst[i] = x;
+        }
+    }
+}
+
+static void fill_row(const struct job *j, size_t r)
+{
+    size_t k, to;
+    uint8_t *dst = j->dst + r * j->dst_row;
+
+    woq_gguf_row(j->c, &j->place->p, r, &k, &to);
+    const struct woq_gguf_part *part = &j->place->parts[k];
+    const struct woq_gguf_tensor *t = j->place->tensors[k];
+    const size_t bytes = row_bytes(part, t);
+    const uint8_t *src = part_data(j->place, k) + to * bytes;
+
+    if (!j->as_f32)
+        memcpy(dst, src, bytes);
+    else
+        decode_row((float *)(void *)dst, t, src, j->n_cols);
+    for (size_t i = 0; j->place->less_one && i < j->n_cols; i++)
+        ((float *)(void *)dst)[i] -= 1;
+}
+
+static void fill_rows(void *ctx, size_t item, int thread)
 {
     const struct job *j = ctx;
     const size_t row0 = item * j->rows_per_item, left = j->n_rows - row0;
     const size_t row1 = row0 + (left < j->rows_per_item ? left : j->rows_per_item);
 
     (void)thread;
-    for (size_t r = row0; r < row1; r++) {
-        const size_t from = file_row(j, r);
-
-        if (j->type->decode)
-            j->type->decode((float *)(void *)(j->dst + r * j->dst_row), j->src + from * j->src_row,
-                            j->row_elems / j->type->block_elems);
-        else
-            memcpy(j->dst + r * j->dst_row, j->src + from * j->src_row, j->src_row);
-    }
+    for (size_t r = row0; r < row1; r++)
+        fill_row(j, r);
 }
 
-/* Rows of a tensor: a vector (bias of q, k) is a column of rows where it has to be permuted. */
-static void job_init(struct job *j, const struct woq_gguf_tensor *t, size_t head_rows)
+/* A head's rows and columns of a transposed part: its rows are the columns of ours. */
+static int fill_transposed(struct state *state, const struct job *j, size_t k,
+                           struct woq_error *err)
 {
-    const bool column = t->n_dims < 2 && head_rows;
-    uint64_t n_rows = column ? t->shape[0] : 1;
+    const struct woq_gguf_part *part = &j->place->parts[k];
+    const struct woq_gguf_tensor *t = j->place->tensors[k];
+    const size_t per_head = part->n_rows / part->n_heads, bytes = row_bytes(part, t);
+    float *x = woq_buf_need(&state->raw, per_head * sizeof *x, err);
+    size_t of, to;
 
-    for (unsigned i = 0; i + 1 < t->n_dims; i++)
-        n_rows *= t->shape[i];
-    j->type = t->type;
-    j->src = t->data;
-    j->head_rows = head_rows;
-    j->n_rows = (size_t)n_rows;
-    j->row_elems = column || !t->n_dims ? 1 : (size_t)t->shape[t->n_dims - 1];
-    j->src_row = n_rows ? t->bytes / (size_t)n_rows : 0;
-    j->dst_row = t->type->decode ? j->row_elems * sizeof(float) : j->src_row;
-    j->rows_per_item = 1 + 65536 / j->row_elems;
+    if (!x)
+        return WOQ_ENOMEM;
+    for (size_t i = 0; i < part->n_heads * part->n_cols; i++) {
+        const size_t head = i / part->n_cols, col = i % part->n_cols;
+
+        decode_row(x, t, t->data + i * bytes, per_head);
+        for (size_t r = 0, row = head * (j->n_rows / part->n_heads); r < per_head; row++) {
+            woq_gguf_row(j->c, &j->place->p, row, &of, &to);
+            if (of == k)
+                ((float *)(void *)(j->dst + row * j->dst_row))[col] = x[r++];
+        }
+    }
+    return WOQ_OK;
+}
+
+static int fill_item(struct state *state, const struct job *j, struct woq_error *err)
+{
+    struct job rows = *j;
+    int rc = WOQ_OK;
+
+    if (j->place->parts[0].n_heads)
+        for (size_t r = 0; r < j->n_rows; r++) {
+            size_t k, to;
+
+            woq_gguf_row(j->c, &j->place->p, r, &k, &to);
+            if (!j->place->parts[k].n_heads)
+                fill_row(&rows, r);
+        }
+    else
+        woq_parallel((j->n_rows + j->rows_per_item - 1) / j->rows_per_item, fill_rows, &rows);
+    for (size_t k = 0; k < j->place->n_parts && rc == WOQ_OK; k++)
+        if (j->place->parts[k].n_heads)
+            rc = fill_transposed(state, j, k, err);
+    return rc;
 }
 
 /* The blocks as they lie in the file, rows in the order of the stream: whoever writes the same type
  * again takes them. */
-static int add_raw(struct state *state, struct woq_frame *f, const struct woq_gguf_tensor *t,
-                   const struct job *j, struct woq_error *err)
+static int add_raw(struct state *state, struct woq_frame *f, const struct job *j,
+                   struct woq_error *err)
 {
-    const uint64_t shape[2] = { j->n_rows, j->src_row };
-    uint8_t *raw;
+    const struct place *p = j->place;
+    const struct woq_gguf_tensor *t = p->tensors[0];
+    const uint64_t shape[2] = { j->n_rows, row_bytes(&p->parts[0], t) };
+    struct job raw = *j;
+    size_t bytes;
 
     woq_json_set_str(woq_frame_edit(f), "raw_format", t->type->name);
-    if (!j->head_rows)
-        return woq_frame_add_lent(f, "raw", WOQ_U8, 2, shape, t->data, err);
-    if (!(raw = woq_buf_need(&state->raw, t->bytes, err)))
+    if (!p->moves)
+        return woq_frame_add_lent(f, "raw", WOQ_U8, 2, shape, part_data(p, 0), err);
+    raw.as_f32 = false;
+    raw.dst_row = (size_t)shape[1];
+    if (!woq_mul_size(raw.n_rows, raw.dst_row, &bytes) ||
+        !(raw.dst = woq_buf_need(&state->raw, bytes, err)))
         return WOQ_ENOMEM;
-    for (size_t r = 0; r < j->n_rows; r++)
-        memcpy(raw + r * j->src_row, j->src + file_row(j, r) * j->src_row, j->src_row);
-    return woq_frame_add(f, "raw", WOQ_U8, 2, shape, raw, err);
+    woq_parallel((raw.n_rows + raw.rows_per_item - 1) / raw.rows_per_item, fill_rows, &raw);
+    return woq_frame_add(f, "raw", WOQ_U8, 2, shape, raw.dst, err);
+}
+
+static void init_job(struct job *j, const struct state *state, const struct woq_item *item,
+                     const struct place *p)
+{
+    memset(j, 0, sizeof *j);
+    j->c = &state->c;
+    j->place = p;
+    j->n_rows = (size_t)item->shape[0];
+    j->n_cols = item->n_dims > 1 ? (size_t)item->shape[1] : 1;
+    j->as_f32 = item->dtype == WOQ_F32;
+    j->dst_row = j->n_cols * woq_dtype_bytes(item->dtype);
+    j->rows_per_item = 1 + 65536 / (j->n_cols + 1);
 }
 
 static int load(struct woq_source *s, size_t item, struct woq_frame *f, struct woq_error *err)
 {
     struct state *state = s->priv;
+    const struct woq_item *it = &s->items[item];
     const struct place *p = &state->places[item];
-    const struct woq_gguf_tensor *t = p->t;
-    const void *data = t->data;
+    const struct woq_gguf_tensor *t = p->tensors[0];
     struct job j;
     size_t bytes;
     int rc;
 
-    if (state->last != SIZE_MAX)
-        woq_source_done(s, state->places[state->last].t->data, state->places[state->last].t->bytes);
-    state->last = item;
-    woq_source_ahead(s, t->data, t->bytes);
-    if (s->items[item].dtype == WOQ_NO_DTYPE)
+    if (it->dtype == WOQ_NO_DTYPE)
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL,
                         "tensor '%s' has type %s, which woq can't decode", t->name, t->type->name);
-    if (t->type->decode || p->head_rows) {
-        job_init(&j, t, p->head_rows);
-        if (!woq_mul_size(j.n_rows, j.dst_row, &bytes))
-            return woq_fail(err, WOQ_EDATA, NULL, "tensor '%s' is too large", t->name);
-        if (!(data = j.dst = woq_buf_need(&state->out, bytes, err)))
-            return WOQ_ENOMEM;
-        woq_parallel((j.n_rows + j.rows_per_item - 1) / j.rows_per_item, decode_rows, &j);
-    }
+    for (size_t k = 0; state->last != SIZE_MAX && k < state->places[state->last].n_parts; k++)
+        woq_source_done(s, part_data(&state->places[state->last], k),
+                        part_bytes(&state->places[state->last], k));
+    state->last = item;
+    for (size_t k = 0; k < p->n_parts; k++)
+        woq_source_ahead(s, part_data(p, k), part_bytes(p, k));
+    init_job(&j, state, it, p);
     woq_frame_begin(f, "TENS");
-    woq_json_set_str(woq_frame_edit(f), "name", s->items[item].name);
+    woq_json_set_str(woq_frame_edit(f), "name", it->name);
     woq_json_set_str(woq_frame_edit(f), "source", t->type->name);
-    if (data == t->data)
-        return woq_frame_add_lent(f, "data", s->items[item].dtype, t->n_dims, t->shape, data, err);
-    rc = woq_frame_add(f, "data", s->items[item].dtype, t->n_dims, t->shape, data, err);
-    return rc == WOQ_OK && t->type->decode ? add_raw(state, f, t, &j, err) : rc;
+    if (!p->moves && !p->less_one && t->type->dtype == it->dtype)
+        return woq_frame_add_lent(f, "data", it->dtype, it->n_dims, it->shape, part_data(p, 0),
+                                  err);
+    if (!woq_mul_size(j.n_rows, j.dst_row, &bytes))
+        return woq_fail(err, WOQ_EDATA, NULL, "tensor '%s' is too large", t->name);
+    if (!(j.dst = woq_buf_need(&state->out, bytes, err)))
+        return WOQ_ENOMEM;
+    if ((rc = fill_item(state, &j, err)) < 0)
+        return rc;
+    rc = woq_frame_add(f, "data", it->dtype, it->n_dims, it->shape, j.dst, err);
+    return rc == WOQ_OK && p->one_type && t->type->decode ? add_raw(state, f, &j, err) : rc;
 }
 
 static void close_state(struct woq_source *s)
@@ -141,54 +243,133 @@ static void close_state(struct woq_source *s)
     s->priv = NULL;
 }
 
-/* Size of a head where rows have to be un-permuted; checked, since the rows follow from it. */
-static int head_rows(const struct woq_arch *a, const struct woq_json *config, enum woq_role role,
-                     const struct woq_gguf_tensor *t, size_t *rows, struct woq_error *err)
+/* --- items --- */
+
+/* The tensor of a part; its shape is what config.json makes it. */
+static int find_part(const struct state *state, struct place *place, size_t k,
+                     struct woq_error *err)
 {
-    *rows = 0;
-    if (!a->gguf_permuted || (role != WOQ_ROLE_Q && role != WOQ_ROLE_K))
-        return WOQ_OK;
-    const int64_t dim = woq_json_get_int(config, "head_dim", 0);
-    if (dim < 2 || dim % 2 || !t->n_dims || t->shape[0] % (uint64_t)dim)
+    const struct woq_gguf_part *part = &place->parts[k];
+    const size_t before = (size_t)(place - state->places);
+    const struct woq_gguf_tensor *t = NULL;
+    bool same = true;
+
+    /* Those of an expert lie where those of the one before it do, one of three tensors each. */
+    for (size_t i = 1; place->p.index && i <= 3 && !t && i <= before; i++)
+        if (!strcmp((place - i)->parts[k].name, part->name))
+            t = (place - i)->tensors[k];
+    if (!t)
+        t = woq_gguf_tensor(&state->g, part->name);
+    if (!t)
+        return woq_fail(err, WOQ_EDATA, NULL, "tensor '%s' is missing", part->name);
+    /* Outermost dimensions of 1 may be left out, or not. */
+    for (unsigned d = 0; d < 4; d++)
+        same &= (d < t->n_dims ? t->shape[t->n_dims - 1 - d] : 1) ==
+                (d < part->n_dims ? part->ne[d] : 1);
+    if (!same)
         return woq_fail(err, WOQ_EDATA, NULL,
-                        "tensor '%s': %" PRIu64 " rows are no multiple of an even head size "
-                        "(%" PRId64 ")",
-                        t->name, t->n_dims ? t->shape[0] : 0, dim);
-    if (t->n_dims < 2 && t->type->decode)
+                        "tensor '%s' has %" PRIu64 " rows of %" PRIu64
+                        ", but the keys of the file make it %" PRIu64 " of %" PRIu64,
+                        part->name, t->n_dims > 1 ? t->shape[t->n_dims - 2] : 1,
+                        t->n_dims ? t->shape[t->n_dims - 1] : 1, part->n_dims > 1 ? part->ne[1] : 1,
+                        part->ne[0]);
+    if (part->n_cols == 1 && part->ne[0] != 1 && t->type->decode)
         return woq_fail(err, WOQ_EDATA, NULL, "tensor '%s' is a %s vector, want a float type",
                         t->name, t->type->name);
-    *rows = (size_t)dim;
+    place->tensors[k] = t;
     return WOQ_OK;
 }
 
-static int add_item(struct woq_source *s, const struct woq_arch *a, const struct woq_gguf_tensor *t,
-                    struct woq_error *err)
+/* What an item is in a stream: floats of one type as they are, others f32. */
+static void describe(struct woq_item *item, struct place *place)
+{
+    const struct woq_ggml_type *type = place->tensors[0]->type;
+    bool known = true;
+
+    place->one_type = true;
+    for (size_t k = 0; k < place->n_parts; k++) {
+        const struct woq_ggml_type *t = place->tensors[k]->type;
+
+        known &= t->dtype != WOQ_NO_DTYPE || t->decode;
+        place->one_type &= t == type && !place->parts[k].n_heads;
+        item->file_bytes += part_bytes(place, k);
+    }
+    item->dtype = !place->one_type || place->less_one || type->decode ? WOQ_F32 : type->dtype;
+    if (!known)
+        item->dtype = WOQ_NO_DTYPE;
+    snprintf(item->stored, sizeof item->stored, "%s", type->name);
+    if (type->decode && place->one_type)
+        item->stream_bytes =
+            item->shape[0] * (item->n_dims > 1 ? item->shape[1] : 1) * 4 + item->file_bytes;
+}
+
+static int add_item(struct woq_source *s, const struct woq_place *p, struct woq_error *err)
 {
     struct state *state = s->priv;
+    struct place *place = &state->places[s->n_items];
     struct woq_item *item;
-    struct woq_place p;
     char name[256];
-    int rc;
+    int rc = WOQ_OK;
 
-    if (strcmp(t->name, "rope_freqs.weight") == 0)
-        return WOQ_OK; /* in config.json as rope_scaling */
-    if (!woq_arch_gguf_place(a, t->name, &p) ||
-        woq_config_name(&state->c, &p, name, sizeof name) < 0)
-        return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "tensor '%s' has no place in architecture %s",
-                        t->name, a->gguf_arch);
-    if ((rc = head_rows(a, s->config, p.role, t, &state->places[s->n_items].head_rows, err)) < 0)
+    place->p = *p;
+    place->n_parts = woq_gguf_parts(&state->c, p, place->parts);
+    place->moves = woq_gguf_moves_rows(&state->c, p);
+    place->less_one = state->c.norm == WOQ_NORM_RMS_1P && woq_role_is_norm(p->role);
+    if (!place->n_parts || woq_config_name(&state->c, p, name, sizeof name) < 0)
+        return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "a tensor without a name in GGUF");
+    for (size_t k = 0; k < place->n_parts && rc == WOQ_OK; k++)
+        rc = find_part(state, place, k, err);
+    if (rc < 0)
         return rc;
-    state->places[s->n_items].t = t;
     if (!(item = woq_source_add(s, name, err)))
         return WOQ_ENOMEM;
-    item->dtype = t->type->decode ? WOQ_F32 : t->type->dtype;
-    item->n_dims = t->n_dims;
-    memcpy(item->shape, t->shape, sizeof t->shape);
-    snprintf(item->stored, sizeof item->stored, "%s", t->type->name);
-    item->file_bytes = t->bytes;
-    if (t->type->decode)
-        item->stream_bytes = t->bytes / t->type->block_bytes * t->type->block_elems * 4 + t->bytes;
+    woq_config_shape(&state->c, p, &item->n_dims, item->shape);
+    describe(item, place);
     return WOQ_OK;
+}
+
+/* Every tensor of the file has to be one that the architecture knows. */
+static int check_names(const struct woq_gguf *g, const struct woq_config *c, struct woq_error *err)
+{
+    bool *known = calloc(g->n_tensors + 1, sizeof *known);
+    struct woq_gguf_part parts[WOQ_GGUF_PARTS];
+    struct woq_place p = { 0 };
+    int rc = known ? WOQ_OK : woq_fail_nomem(err, g->n_tensors);
+
+    while (known && woq_config_next(c, &p))
+        for (size_t k = 0, n = p.index ? 0 : woq_gguf_parts(c, &p, parts); k < n; k++) {
+            const struct woq_gguf_tensor *t = woq_gguf_tensor(g, parts[k].name);
+
+            if (t)
+                known[t - g->tensors] = true;
+        }
+    for (size_t i = 0; i < g->n_tensors && rc == WOQ_OK; i++)
+        if (!known[i] && !woq_gguf_is_rope_tensor(g->tensors[i].name))
+            rc =
+                woq_fail(err, WOQ_EUNSUPPORTED, NULL, "tensor '%s' has no place in architecture %s",
+                         g->tensors[i].name, c->arch->model_type);
+    free(known);
+    return rc;
+}
+
+static int add_items(struct woq_source *s, struct woq_error *err)
+{
+    struct state *state = s->priv;
+    struct woq_place p = { 0 };
+    size_t n = 0;
+    int rc = check_names(&state->g, &state->c, err);
+
+    if (rc < 0)
+        return rc;
+    while (woq_config_next(&state->c, &p))
+        n++;
+    state->places = calloc(n + 1, sizeof *state->places);
+    if (!state->places)
+        return woq_fail_nomem(err, n * sizeof *state->places);
+    p = (struct woq_place){ 0 };
+    while (rc == WOQ_OK && woq_config_next(&state->c, &p))
+        rc = add_item(s, &p, err);
+    return rc;
 }
 
 static int add_json(struct woq_source *s, const char *name, const struct woq_json *value,
@@ -232,9 +413,6 @@ static int init_items(struct woq_source *s, struct woq_error *err)
     const struct woq_arch *a;
     int rc;
 
-    state->places = calloc(state->g.n_tensors + 1, sizeof *state->places);
-    if (!state->places)
-        return woq_fail_nomem(err, state->g.n_tensors * sizeof *state->places);
     if ((rc = woq_gguf_config(&state->g, &a, &s->config, &generation, err)) == WOQ_OK &&
         (rc = add_json(s, "config.json", s->config, err)) == WOQ_OK)
         rc = add_json(s, "generation_config.json", generation, err);
@@ -243,8 +421,8 @@ static int init_items(struct woq_source *s, struct woq_error *err)
         rc = woq_config_init(&state->c, s->config, err);
     if (rc == WOQ_OK)
         rc = add_tokenizer(s, &state->g, err);
-    for (size_t i = 0; rc == WOQ_OK && i < state->g.n_tensors; i++)
-        rc = add_item(s, a, &state->g.tensors[i], err);
+    if (rc == WOQ_OK)
+        rc = add_items(s, err);
     return rc;
 }
 

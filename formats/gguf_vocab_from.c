@@ -231,6 +231,14 @@ int woq_gguf_vocab_template(struct woq_gguf_vocab *v, const struct woq_tokenizer
     return rc;
 }
 
+int64_t woq_gguf_vocab_rows(const struct woq_json *config)
+{
+    const struct woq_json *text = woq_json_get(config, "text_config");
+    const struct woq_json *c = text ? text : config;
+
+    return woq_json_get_int(c, "vocab_size", woq_json_get_int(c, "padded_vocab_size", 0));
+}
+
 static int fill(struct woq_gguf_vocab *v, const struct woq_tokenizer *t,
                 const struct woq_json *root, const struct woq_json *tokenizer_config,
                 const struct woq_json *config, struct woq_error *err)
@@ -238,7 +246,7 @@ static int fill(struct woq_gguf_vocab *v, const struct woq_tokenizer *t,
     const struct woq_json *model = woq_json_get(root, "model");
     const char *normalizer = woq_json_get_str(woq_json_get(root, "normalizer"), "type");
     const char *chat = woq_json_get_str(tokenizer_config, "chat_template");
-    const int64_t want = woq_json_get_int(config, "vocab_size", 0);
+    const int64_t want = woq_gguf_vocab_rows(config);
     int rc;
 
     if (normalizer && strcmp(normalizer, "NFC") != 0)

@@ -28,6 +28,8 @@ int woq_gguf_vocab_copy(char **out, const char *text, struct woq_error *err);
 /* A token of tokenizer_config.json (text or object), else an id (or list of ids) of config.json. */
 long woq_gguf_vocab_id(const struct woq_tokenizer *t, const struct woq_json *tokenizer_config,
                        const struct woq_json *config, const char *token_key, const char *id_key);
+/* Rows of the embedding that config.json tells; 0: it does not. */
+int64_t woq_gguf_vocab_rows(const struct woq_json *config);
 /* add_bos and add_eos from what the tokenizer puts around an empty text. */
 int woq_gguf_vocab_template(struct woq_gguf_vocab *v, const struct woq_tokenizer *t,
                             struct woq_error *err);

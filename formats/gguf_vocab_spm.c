@@ -238,7 +238,7 @@ static int fill(struct woq_gguf_vocab *v, const struct woq_spm *m, const struct 
                 const struct woq_json *tokenizer_config, const struct woq_json *config,
                 struct woq_error *err)
 {
-    const int64_t want = woq_json_get_int(config, "vocab_size", 0);
+    const int64_t want = woq_gguf_vocab_rows(config);
     const char *chat = woq_json_get_str(tokenizer_config, "chat_template");
     int rc;
 

@@ -1,16 +1,22 @@
 /* gguf_write.c -- `woq-pack --format gguf`: frames of a stream become tensors of a GGUF file, in
- * one pass. What a tensor's rows are and become is decided here; gguf_keys.c makes the keys,
- * gguf_types.c chooses types, gguf_rows.c encodes, gguf_file.c lays the file out. */
+ * one pass. What a tensor's rows are and become is decided here; gguf_arch.c tells what may be
+ * written, gguf_layout.c where it goes, gguf_keys.c makes the keys, gguf_types.c chooses types,
+ * gguf_rows.c encodes, gguf_file.c lays the file out. */
 #include <formats/sink.h>
 
 #include <formats/ggml_grid.h>
+#include <formats/gguf_arch.h>
 #include <formats/gguf_file.h>
 #include <formats/gguf_importance.h>
 #include <formats/gguf_keys.h>
+#include <formats/gguf_layout.h>
+#include <formats/gguf_rope.h>
 #include <formats/gguf_rows.h>
 #include <formats/gguf_types.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <woq/kernels.h>
 
 struct gguf {
     struct woq_gguf_types types;
@@ -18,6 +24,7 @@ struct gguf {
     struct woq_gguf_file file;
     struct woq_gguf_writer writer;
     struct woq_gguf_importance importance;
+    struct woq_buf rows, floats, turned; /* order of rows; values that are to be transposed */
 };
 
 static int gguf_open(struct woq_sink *s, struct woq_error *err)
@@ -39,18 +46,18 @@ static int gguf_open(struct woq_sink *s, struct woq_error *err)
 static uint64_t predict(const struct woq_sink *s, const struct gguf *p)
 {
     const struct woq_config *c = &s->shape;
+    struct woq_gguf_part parts[WOQ_GGUF_PARTS];
     uint64_t n = woq_gguf_header_bytes(p->keys.text.len);
     struct woq_place place = { 0 };
-    uint64_t shape[2];
-    unsigned n_dims;
-    char name[64];
+    const char *name;
 
-    if (c->rope_scaling == WOQ_ROPE_LLAMA3)
-        n += woq_gguf_info_bytes("rope_freqs.weight", 1);
+    for (size_t i = 0; (name = woq_gguf_rope_tensor(c, i, NULL)); i++)
+        n += woq_gguf_info_bytes(name, 1);
     while (woq_config_next(c, &place)) {
-        woq_config_shape(c, &place, &n_dims, shape);
-        if (woq_config_gguf_name(c, &place, name, sizeof name) == WOQ_OK)
-            n += woq_gguf_info_bytes(name, n_dims);
+        const size_t n_parts = place.index ? 0 : woq_gguf_parts(c, &place, parts);
+
+        for (size_t k = 0; k < n_parts; k++)
+            n += woq_gguf_info_bytes(parts[k].name, parts[k].n_dims);
     }
     return n;
 }
@@ -75,18 +82,24 @@ static const struct woq_gguf_info *begin_tensor(struct woq_sink *s, const char *
     return i;
 }
 
-static int put_rope_freqs(struct woq_sink *s, struct woq_error *err)
+/* Divisors of rope. */
+static int put_rope(struct woq_sink *s, struct woq_error *err)
 {
     struct gguf *p = s->priv;
     const uint64_t n = s->shape.n_rot / 2;
-    const struct woq_gguf_info *i =
-        begin_tensor(s, "rope_freqs.weight", 1, &n, woq_ggml_type(WOQ_GGML_F32), err);
-    float *x = i ? woq_buf_need(&p->importance.buf, n * sizeof *x, err) : NULL;
+    float *x = woq_buf_need(&p->floats, (n + 1) * sizeof *x, err);
+    const char *name;
+    int rc = x ? WOQ_OK : WOQ_ENOMEM;
 
-    if (!x)
-        return err->status;
-    woq_gguf_rope_freqs(x, &s->shape);
-    return woq_outfile_write_at(&p->file.out, x, i->bytes, p->file.data_start + i->offset, err);
+    for (size_t i = 0; rc == WOQ_OK && (name = woq_gguf_rope_tensor(&s->shape, i, x)); i++) {
+        const struct woq_gguf_info *info =
+            begin_tensor(s, name, 1, &n, woq_ggml_type(WOQ_GGML_F32), err);
+
+        rc = info ? woq_outfile_write_at(&p->file.out, x, info->bytes,
+                                         p->file.data_start + info->offset, err)
+                  : err->status;
+    }
+    return rc;
 }
 
 static int gguf_model(struct woq_sink *s, const struct woq_frame *modl, struct woq_error *err)
@@ -98,67 +111,76 @@ static int gguf_model(struct woq_sink *s, const struct woq_frame *modl, struct w
 
     if (!s->shape.arch) /* say why */
         return woq_config_init(&s->shape, s->config, err);
-    if (!s->shape.arch->gguf_arch)
-        return woq_fail(err, WOQ_EUNSUPPORTED, "use --format safetensors or gptq",
-                        "GGUF files of architecture '%s' are not written",
-                        s->shape.arch->model_type);
-    if (s->shape.arch->gguf_permuted && s->shape.n_rot != s->shape.head_dim)
-        return woq_fail(err, WOQ_ETYPE, "use --format safetensors or gptq",
-                        "rope over %zu of %zu head dimensions has no form in GGUF's '%s'",
-                        s->shape.n_rot, s->shape.head_dim, s->shape.arch->gguf_arch);
+    if ((rc = woq_gguf_arch_check(&s->shape, err)) < 0)
+        return rc;
     rc = woq_gguf_keys_init(&p->keys, &s->shape, s->config, modl, name ? name : "model", err);
     if (rc == WOQ_OK && s->opts.imatrix)
         rc = woq_gguf_keys_imatrix(&p->keys, s->opts.imatrix, m->dataset, m->n_entries,
                                    woq_imatrix_chunks(m), err);
     if (rc)
         return rc;
+    if (s->shape.window && !(woq_gguf_arch_of(s->shape.arch)->quirks & WOQ_GGUF_SOME_WINDOWS))
+        s->report.blind_window = s->shape.window;
     woq_gguf_file_predict(&p->file, predict(s, p));
-    return s->shape.rope_scaling == WOQ_ROPE_LLAMA3 ? put_rope_freqs(s, err) : WOQ_OK;
+    return put_rope(s, err);
 }
 
-/* --- tensors --- */
+/* --- what a frame is --- */
 
-static int name_tensor(const struct woq_sink *s, const struct woq_frame *f, enum woq_role role,
-                       char name[64], struct woq_error *err)
-{
+struct source {
+    const struct woq_frame *f;
     struct woq_place place;
+    size_t n_rows, n_cols; /* a vector is a column */
+    bool is_q;
+    struct woq_qview q; /* or: */
+    struct woq_tensor t;
+    const struct woq_ggml_type *grid; /* of the codes */
+};
 
-    if (role == WOQ_ROLE_NONE)
-        return woq_fail(err, WOQ_ETYPE, "use --format safetensors or gptq",
-                        "GGUF has no name for this tensor in architecture '%s'",
-                        s->shape.arch->gguf_arch);
-    woq_arch_place(s->shape.arch, woq_frame_name(f), &place);
-    if (woq_config_gguf_name(&s->shape, &place, name, 64) != WOQ_OK)
-        return woq_fail(err, WOQ_ETYPE, NULL, "the GGUF name is longer than 63 bytes");
+static int view(struct source *src, const struct woq_frame *f, struct woq_error *err)
+{
+    int rc;
+
+    src->f = f;
+    src->is_q = woq_frame_is(f, "QTEN");
+    if (src->is_q) {
+        if ((rc = woq_qview_init(&src->q, f, err)) < 0 ||
+            (rc = woq_ggml_grid(&src->q, &src->grid, err)) < 0)
+            return rc;
+        src->n_rows = src->q.n_rows;
+        src->n_cols = src->q.n_cols;
+        return WOQ_OK;
+    }
+    if ((rc = woq_frame_view(f, &src->t, err)) < 0)
+        return rc;
+    if (src->t.n_dims < 1 || src->t.n_dims > 2 || !woq_dtype_is_float(src->t.dtype) ||
+        !src->t.n_elem)
+        return woq_fail(err, WOQ_ETYPE, NULL, "%u dimensions of %s: want 1 or 2 of a float type",
+                        src->t.n_dims, woq_dtype_name(src->t.dtype));
+    src->n_rows = src->t.n_dims == 2 ? src->t.n_rows : src->t.n_elem;
+    src->n_cols = src->t.n_dims == 2 ? src->t.n_cols : 1;
     return WOQ_OK;
 }
 
-static int check_rows(const struct woq_sink *s, enum woq_role role, size_t n_rows,
-                      struct woq_error *err)
+static int check_shape(const struct woq_sink *s, const struct source *src, struct woq_error *err)
 {
     const struct gguf *p = s->priv;
+    const enum woq_role role = src->place.role;
+    uint64_t shape[2];
+    unsigned n_dims;
 
-    if (role == WOQ_ROLE_EMBED && p->keys.n_tokens && n_rows != p->keys.n_tokens)
+    if (role == WOQ_ROLE_EMBED && p->keys.n_tokens && src->n_rows != p->keys.n_tokens)
         return woq_fail(err, WOQ_EDATA, "the tokenizer and the weights do not belong together",
-                        "%zu rows, but the tokenizer has %zu tokens", n_rows, p->keys.n_tokens);
-    return WOQ_OK;
-}
-
-/* Rows per head if this tensor's rows are permuted. */
-static int head_rows_of(const struct woq_sink *s, enum woq_role role, size_t n_rows, size_t *out,
-                        struct woq_error *err)
-{
-    const size_t heads = role == WOQ_ROLE_Q   ? s->shape.n_heads
-                         : role == WOQ_ROLE_K ? s->shape.n_kv_heads
-                                              : 0;
-
-    *out = 0;
-    if (!heads || !s->shape.arch->gguf_permuted)
-        return WOQ_OK;
-    if (n_rows % heads || n_rows / heads % 2)
-        return woq_fail(err, WOQ_EDATA, NULL, "%zu rows do not fit %zu heads of even size", n_rows,
-                        heads);
-    *out = n_rows / heads;
+                        "%zu rows, but the tokenizer has %zu tokens", src->n_rows,
+                        p->keys.n_tokens);
+    if (!woq_config_shape(&s->shape, &src->place, &n_dims, shape))
+        return woq_fail(err, WOQ_ETYPE, "use --format safetensors or gptq",
+                        "GGUF has no name for this tensor in architecture '%s'",
+                        woq_gguf_arch_of(s->shape.arch)->name);
+    if (src->n_rows != shape[0] || src->n_cols != shape[1])
+        return woq_fail(err, WOQ_EDATA, "the stream and its config.json do not belong together",
+                        "%zu rows of %zu, but config.json says %llu of %llu", src->n_rows,
+                        src->n_cols, (unsigned long long)shape[0], (unsigned long long)shape[1]);
     return WOQ_OK;
 }
 
@@ -192,96 +214,187 @@ static const struct woq_array *raw_of(const struct woq_frame *f, const struct wo
     return NULL;
 }
 
-/* The type of a float matrix, and its bytes where it has them in that type. */
-static void choose_type(struct woq_sink *s, const struct woq_frame *f, const struct woq_tensor *t,
-                        const char *gguf_name, struct woq_gguf_rows *j)
-{
-    const struct gguf *p = s->priv;
-    const struct woq_ggml_type *raw_type;
-    const struct woq_array *raw = raw_of(f, t, &raw_type);
-    struct woq_gguf_matrix m = { .name = t->name,
-                                 .gguf_name = gguf_name,
-                                 .n_cols = t->n_cols,
-                                 .has_importance = j->importance != NULL,
-                                 .raw = raw_type };
-    struct woq_place place;
-    bool fell_back;
+/* --- what its rows become --- */
 
-    woq_arch_place(s->shape.arch, t->name, &place);
-    m.role = place.role;
-    m.block = place.block;
-    j->type = woq_gguf_type_of(&p->types, &s->shape, &m, &fell_back);
-    s->report.n_fell_back += fell_back;
-    if (raw && j->type == raw_type)
-        j->raw = raw->data;
+static void add_one(float *row, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        row[i] += 1;
 }
 
-/* What the rows of a frame are and become; a vector is a column, since its rows may be permuted. */
-static int fill_job(struct woq_sink *s, const struct woq_frame *f, const char *gguf_name,
-                    struct woq_gguf_rows *j, struct woq_qview *q, size_t *n_rows, bool *matrix,
-                    struct woq_error *err)
+static void make_unit(float *row, size_t n)
+{
+    const struct woq_kernels *k = woq_kernels();
+
+    k->scale_f32(row, n, 1 / fmaxf(sqrtf(k->dot_f32(row, row, n)), 1e-12f));
+}
+
+/* What a loader multiplies by as it is, and HF files have otherwise. */
+static void (*change_of(const struct woq_config *c, const struct woq_place *p))(float *, size_t)
+{
+    if (c->norm == WOQ_NORM_RMS_1P && woq_role_is_norm(p->role) && !p->bias)
+        return add_one;
+    if (p->role == WOQ_ROLE_HEAD && woq_has(c, WOQ_T_HEAD_ROWNORM))
+        return make_unit;
+    return NULL;
+}
+
+/* Floats as they are, of a part whose rows are no columns of theirs. */
+static int fill_floats(struct woq_sink *s, const struct source *src,
+                       const struct woq_gguf_part *part, const struct woq_gguf_info *there,
+                       struct woq_gguf_rows *r, struct woq_error *err)
 {
     struct gguf *p = s->priv;
-    struct woq_tensor t;
-    int rc;
+    const struct woq_ggml_type *raw_type;
+    const struct woq_array *raw = raw_of(src->f, &src->t, &raw_type);
+    struct woq_gguf_matrix m = { .name = src->t.name,
+                                 .gguf_name = part->name,
+                                 .role = src->place.role,
+                                 .block = src->place.block,
+                                 .n_cols = part->n_cols,
+                                 .raw = raw_type };
+    const bool expert = woq_role_is_expert(src->place.role);
+    bool fell_back = false;
+    int rc = WOQ_OK;
 
-    *matrix = true;
-    if (woq_frame_is(f, "QTEN")) {
-        if ((rc = woq_qview_init(q, f, err)) < 0 || (rc = woq_ggml_grid(q, &j->type, err)) < 0)
-            return rc;
-        j->q = q;
-        j->n_cols = q->n_cols;
-        *n_rows = q->n_rows;
+    r->src = src->t.data;
+    r->dtype = src->t.dtype;
+    r->type = woq_ggml_type(WOQ_GGML_F32);
+    if (part->is_float || part->n_dims < 2)
         return WOQ_OK;
-    }
-    if ((rc = woq_frame_view(f, &t, err)) < 0)
-        return rc;
-    if (t.n_dims < 1 || t.n_dims > 2 || !woq_dtype_is_float(t.dtype) || !t.n_elem)
-        return woq_fail(err, WOQ_ETYPE, NULL, "%u dimensions of %s: want 1 or 2 of a float type",
-                        t.n_dims, woq_dtype_name(t.dtype));
-    *matrix = t.n_dims == 2;
-    *n_rows = *matrix ? t.n_rows : t.n_elem;
-    j->n_cols = *matrix ? t.n_cols : 1;
-    j->src = t.data;
-    j->dtype = t.dtype;
-    j->type = woq_ggml_type(WOQ_GGML_F32);
-    if (!*matrix)
-        return WOQ_OK;
-    rc = woq_gguf_importance_of(&p->importance, s, f, gguf_name, t.n_cols, &j->importance, err);
-    choose_type(s, f, &t, gguf_name, j);
+    if (src->place.role != WOQ_ROLE_KV_B)
+        rc = woq_gguf_importance_of(&p->importance, s, src->f, part->name,
+                                    expert ? src->place.index : 0, expert ? s->shape.n_experts : 1,
+                                    part->n_cols, &r->importance, err);
+    m.has_importance = r->importance != NULL;
+    r->type = there ? there->type : woq_gguf_type_of(&p->types, &s->shape, &m, &fell_back);
+    s->report.n_fell_back += fell_back;
+    if (raw && r->type == raw_type && !r->change)
+        r->raw = raw->data;
     return rc;
+}
+
+/* Which row comes where in a part; NULL: as they are. */
+static int fill_order(struct woq_sink *s, const struct source *src, size_t part, size_t n_rows,
+                      const uint32_t **out, struct woq_error *err)
+{
+    struct gguf *p = s->priv;
+    uint32_t *from;
+
+    *out = NULL;
+    if (!woq_gguf_moves_rows(&s->shape, &src->place))
+        return WOQ_OK;
+    if (!(from = woq_buf_need(&p->rows, n_rows * sizeof *from, err)))
+        return WOQ_ENOMEM;
+    for (size_t row = 0; row < src->n_rows; row++) {
+        size_t k, to;
+
+        woq_gguf_row(&s->shape, &src->place, row, &k, &to);
+        if (k == part)
+            from[to] = (uint32_t)row;
+    }
+    *out = from;
+    return WOQ_OK;
+}
+
+/* A part whose heads are transposed: its values, codes decoded, as rows of the file. */
+static int turn(struct woq_sink *s, const struct source *src, const struct woq_gguf_part *part,
+                struct woq_gguf_rows *r, struct woq_error *err)
+{
+    struct gguf *p = s->priv;
+    const size_t per_head = part->n_rows / part->n_heads;
+    struct woq_gguf_matrix m = { .name = woq_frame_name(src->f),
+                                 .gguf_name = part->name,
+                                 .role = src->place.role,
+                                 .block = src->place.block,
+                                 .n_cols = per_head };
+    const float *x;
+    size_t n_rows, n_cols;
+    bool fell_back;
+    float *y = woq_buf_need(&p->turned, part->n_rows * part->n_cols * sizeof *y, err);
+    const int rc = y ? woq_weight_f32(src->f, &n_rows, &n_cols, &x, &p->floats, err) : WOQ_ENOMEM;
+
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < part->n_rows; i++) {
+        const float *row = x + r->from[i] * n_cols;
+        float *head = y + i / per_head * n_cols * per_head + i % per_head;
+
+        for (size_t col = 0; col < n_cols; col++)
+            head[col * per_head] = row[col];
+    }
+    *r = (struct woq_gguf_rows){ .src = (const uint8_t *)y, .dtype = WOQ_F32, .n_cols = per_head };
+    r->type = woq_gguf_type_of(&p->types, &s->shape, &m, &fell_back);
+    s->report.n_fell_back += fell_back;
+    return WOQ_OK;
+}
+
+/* The tensor that others have begun to fill, or NULL. */
+static const struct woq_gguf_info *begun(const struct gguf *p, const char *name)
+{
+    for (size_t i = p->file.n_infos; i-- > 0;)
+        if (!strcmp(p->file.infos[i].name, name))
+            return &p->file.infos[i];
+    return NULL;
+}
+
+static int put_part(struct woq_sink *s, const struct source *src, size_t k,
+                    const struct woq_gguf_part *part, struct woq_error *err)
+{
+    struct gguf *p = s->priv;
+    const struct woq_gguf_info *i = src->place.index ? begun(p, part->name) : NULL;
+    struct woq_gguf_rows r = { .n_cols = part->n_cols,
+                               .type = src->grid,
+                               .q = src->is_q ? &src->q : NULL,
+                               .change = change_of(&s->shape, &src->place) };
+    size_t n_rows = part->n_rows, row_bytes;
+    int rc = fill_order(s, src, k, part->n_rows, &r.from, err);
+
+    if (rc == WOQ_OK && part->n_heads) {
+        rc = turn(s, src, part, &r, err);
+        n_rows = part->n_heads * part->n_cols;
+    } else if (rc == WOQ_OK && !src->is_q) {
+        rc = fill_floats(s, src, part, i, &r, err);
+    }
+    if (rc < 0)
+        return rc;
+    if (src->is_q && r.change)
+        return woq_fail(err, WOQ_ETYPE, "leave the head alone: woq-scheme --set 'lm_head ...'",
+                        "codes of a head whose rows are to be normalised have no form in GGUF");
+    if (i && i->type != r.type)
+        return woq_fail(err, WOQ_ETYPE, "quantize all experts by one scheme",
+                        "it is %s, but others of '%s' are %s: GGUF has one type for all",
+                        r.type->name, part->name, i->type->name);
+    if (!i && !(i = begin_tensor(s, part->name, part->n_dims, part->ne, r.type, err)))
+        return err->status;
+    (void)woq_ggml_row_bytes(r.type, r.n_cols, &row_bytes);
+    return woq_gguf_put_rows(&p->writer, &p->file.out,
+                             p->file.data_start + i->offset + part->row0 * row_bytes, &r, n_rows,
+                             err);
 }
 
 static int gguf_tensor(struct woq_sink *s, const struct woq_frame *f, enum woq_role role,
                        struct woq_error *err)
 {
-    struct gguf *p = s->priv;
-    struct woq_gguf_rows j = { 0 };
-    const struct woq_gguf_info *i;
-    struct woq_qview q;
-    uint64_t ne[2];
-    size_t n_rows = 0;
-    bool matrix = true;
-    char name[64];
+    struct woq_gguf_part parts[WOQ_GGUF_PARTS];
+    struct source src = { 0 };
+    size_t n;
     int rc;
 
     if (is_dropped(woq_frame_name(f)))
         return WOQ_OK;
-    rc = name_tensor(s, f, role, name, err);
-    if (rc == WOQ_OK)
-        rc = fill_job(s, f, name, &j, &q, &n_rows, &matrix, err);
-    if (rc == WOQ_OK)
-        rc = check_rows(s, role, n_rows, err);
-    if (rc == WOQ_OK)
-        rc = head_rows_of(s, role, n_rows, &j.head_rows, err);
-    if (rc)
+    if (role == WOQ_ROLE_NONE)
+        return woq_fail(err, WOQ_ETYPE, "use --format safetensors or gptq",
+                        "GGUF has no name for this tensor in architecture '%s'",
+                        woq_gguf_arch_of(s->shape.arch)->name);
+    woq_arch_place(s->shape.arch, woq_frame_name(f), &src.place);
+    if ((rc = view(&src, f, err)) < 0 || (rc = check_shape(s, &src, err)) < 0)
         return rc;
-    ne[0] = matrix ? j.n_cols : n_rows;
-    ne[1] = n_rows;
-    if (!(i = begin_tensor(s, name, matrix ? 2 : 1, ne, j.type, err)))
-        return err->status;
-    return woq_gguf_put_rows(&p->writer, &p->file.out, p->file.data_start + i->offset, &j, n_rows,
-                             err);
+    if (!(n = woq_gguf_parts(&s->shape, &src.place, parts)))
+        return woq_fail(err, WOQ_ETYPE, NULL, "the GGUF name is longer than 63 bytes");
+    for (size_t k = 0; k < n && rc == WOQ_OK; k++)
+        rc = put_part(s, &src, k, &parts[k], err);
+    return rc;
 }
 
 /* --- the end --- */
@@ -327,6 +440,9 @@ static void gguf_release(struct woq_sink *s)
     woq_gguf_types_release(&p->types);
     woq_gguf_writer_release(&p->writer);
     woq_gguf_importance_release(&p->importance);
+    woq_buf_release(&p->rows);
+    woq_buf_release(&p->floats);
+    woq_buf_release(&p->turned);
     free(p);
     s->priv = NULL;
 }

@@ -280,6 +280,39 @@ int woq_imatrix_add(struct woq_imatrix *m, const char *name, const float *mean_s
     return check_values(e, err);
 }
 
+int woq_imatrix_put(struct woq_imatrix *m, const char *name, const float *mean_sq, size_t n,
+                    size_t index, size_t n_mats, uint64_t n_tokens, struct woq_error *err)
+{
+    struct woq_imatrix_entry *e = NULL;
+    float *ones;
+    size_t bytes;
+    int rc;
+
+    if (n_mats < 2)
+        return woq_imatrix_add(m, name, mean_sq, n, 1, n_tokens, err);
+    for (size_t i = 0; i < m->n_entries && !e; i++)
+        if (!strcmp(m->entries[i].name, name))
+            e = &m->entries[i];
+    if (!e) {
+        if (!woq_mul_size(n, n_mats, &bytes) || !woq_mul_size(bytes, sizeof *ones, &bytes) ||
+            !(ones = malloc(bytes)))
+            return woq_fail_nomem(err, n);
+        for (size_t i = 0; i < n * n_mats; i++)
+            ones[i] = 1;
+        rc = woq_imatrix_add(m, name, ones, n, n_mats, n_tokens, err);
+        free(ones);
+        if (rc < 0)
+            return rc;
+        e = &m->entries[m->n_entries - 1];
+    }
+    if (e->n != n || index >= e->n_mats)
+        return woq_fail(err, WOQ_EDATA, NULL, "imatrix: '%s' has %zu values, others of it %zu",
+                        name, n, e->n);
+    memcpy(e->mean_sq + index * n, mean_sq, n * sizeof *mean_sq);
+    e->n_tokens = n_tokens > e->n_tokens ? n_tokens : e->n_tokens;
+    return check_values(e, err);
+}
+
 uint32_t woq_imatrix_chunks(const struct woq_imatrix *m)
 {
     const uint64_t size = m->chunk_size ? m->chunk_size : CHUNK;

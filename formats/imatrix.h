@@ -26,6 +26,9 @@ const struct woq_imatrix_entry *woq_imatrix_get(const struct woq_imatrix *m, con
 /* Copies; a name that is there already, or is too long for the GGUF form, is an error. */
 int woq_imatrix_add(struct woq_imatrix *m, const char *name, const float *mean_sq, size_t n,
                     size_t n_mats, uint64_t n_tokens, struct woq_error *err);
+/* The same of matrix `index` of n_mats, one after another; those that never come stay 1. */
+int woq_imatrix_put(struct woq_imatrix *m, const char *name, const float *mean_sq, size_t n,
+                    size_t index, size_t n_mats, uint64_t n_tokens, struct woq_error *err);
 /* Appends the file to `out`, entries sorted by name. */
 int woq_imatrix_write_dat(struct woq_imatrix *m, struct woq_str *out, struct woq_error *err);
 int woq_imatrix_write_gguf(struct woq_imatrix *m, struct woq_str *out, struct woq_error *err);

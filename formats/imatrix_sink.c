@@ -1,5 +1,6 @@
 /* imatrix_sink.c -- `stat` and `hess` frames of a stream as an importance matrix: an entry for each
  * weight that one of them describes. The weights themselves are left out. */
+#include <formats/gguf_layout.h>
 #include <formats/imatrix.h>
 #include <formats/sink.h>
 #include <stdlib.h>
@@ -36,22 +37,27 @@ static int imatrix_tensor(struct woq_sink *s, const struct woq_frame *f, enum wo
 {
     bool is_sum;
     const struct woq_importance *imp = woq_sink_importance(s, f, &is_sum);
+    struct woq_gguf_part parts[WOQ_GGUF_PARTS];
     struct priv *p = s->priv;
-    char name[64];
-    float *mean;
     struct woq_place place;
-    int rc;
+    size_t n_parts, n_mats;
+    float *mean;
+    int rc = WOQ_OK;
 
     if (!imp || !woq_arch_place(s->shape.arch, woq_frame_name(f), &place) || place.role != role ||
         place.bias)
         return WOQ_OK;
-    if (woq_config_gguf_name(&s->shape, &place, name, sizeof name) != WOQ_OK)
+    if (!(n_parts = woq_gguf_parts(&s->shape, &place, parts)))
         return woq_fail(err, WOQ_ETYPE, NULL, "it has no name in GGUF");
     if (!(mean = malloc((imp->n + 1) * sizeof *mean)))
         return woq_fail_nomem(err, imp->n * sizeof *mean);
     for (size_t i = 0; i < imp->n; i++)
         mean[i] = imp->diag[i] / (is_sum && imp->n_tokens ? (float)imp->n_tokens : 1.0f);
-    rc = woq_imatrix_add(&p->m, name, mean, imp->n, 1, imp->n_tokens, err);
+    n_mats = woq_role_is_expert(role) ? s->shape.n_experts : 1;
+    /* Parts that are transposed have other inputs. */
+    for (size_t k = 0; k < n_parts && rc == WOQ_OK && role != WOQ_ROLE_KV_B; k++)
+        rc = woq_imatrix_put(&p->m, parts[k].name, mean, imp->n, n_mats > 1 ? place.index : 0,
+                             n_mats, imp->n_tokens, err);
     free(mean);
     return rc;
 }

@@ -401,7 +401,7 @@ int woq_llama2c_source_init(struct woq_source *s, const void *data, size_t bytes
     s->priv = state;
     s->close = close_state;
     s->load = load;
-    state->arch = woq_arch_by_gguf("llama"); /* the row with llama's names */
+    state->arch = woq_arch_by_type("llama");
     if ((rc = take_header(&state->h, data, bytes, err)) < 0)
         return rc;
     const size_t n_parts = list_parts(&state->h, parts);

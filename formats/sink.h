@@ -35,7 +35,8 @@ struct woq_sink_report {
     uint64_t file_bytes;
     uint64_t n_weights, tensor_bytes;      /* of all tensors */
     uint64_t n_quantized, quantized_bytes; /* of quantized ones: codes, scales, zeros, indices */
-    size_t n_fell_back; /* gguf: tensors of another type than asked for, for their columns */
+    size_t n_fell_back;  /* gguf: tensors of another type than asked for, for their columns */
+    size_t blind_window; /* gguf: a sliding window of keys that llama.cpp does not keep to; or 0 */
 };
 
 struct woq_sink;

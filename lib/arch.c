@@ -128,7 +128,7 @@ static const struct woq_arch *by_class(const char *name)
     return NULL;
 }
 
-static const struct woq_arch *by_model_type(const char *name)
+const struct woq_arch *woq_arch_by_type(const char *name)
 {
     const struct woq_arch *a;
 
@@ -151,7 +151,7 @@ const struct woq_arch *woq_arch_find(const struct woq_json *config, struct woq_e
         if ((a = by_class(class)))
             return a;
     }
-    if ((a = by_model_type(type)))
+    if ((a = woq_arch_by_type(type)))
         return a;
     for (size_t i = 0; (a = woq_arch_at(i)); i++)
         woq_str_addf(&known, "%s%s", i ? ", " : "", a->model_type);
@@ -249,13 +249,8 @@ bool woq_arch_place(const struct woq_arch *a, const char *name, struct woq_place
     return false;
 }
 
-bool woq_arch_gguf_place(const struct woq_arch *a, const char *name, struct woq_place *p)
-{
-    return find_place(woq_gguf_names(a), name, p);
-}
-
-static int write_name(const char *template, size_t len, const struct woq_place *p, char *buf,
-                      size_t cap)
+int woq_place_write(const char *template, size_t len, const struct woq_place *p, char *buf,
+                    size_t cap)
 {
     struct woq_str s = { 0 };
     const bool whole = len && template[len - 1] == '!';
@@ -293,15 +288,7 @@ int woq_config_name(const struct woq_config *c, const struct woq_place *p, char 
         t += n + 1;
         n = strlen(t);
     }
-    return write_name(t, n, p, buf, cap);
-}
-
-int woq_config_gguf_name(const struct woq_config *c, const struct woq_place *p, char *buf,
-                         size_t cap)
-{
-    const char *t = (unsigned)p->role < WOQ_N_ROLES ? woq_gguf_names(c->arch)[p->role] : NULL;
-
-    return t ? write_name(t, strlen(t), p, buf, cap) : WOQ_EUSAGE;
+    return woq_place_write(t, n, p, buf, cap);
 }
 
 bool woq_arch_stack(const struct woq_arch *a, const char *name, struct woq_place *p)
@@ -326,7 +313,7 @@ bool woq_config_stack_name(const struct woq_config *c, const struct woq_place *p
         if (c->arch->stacks[i].role == p->role) {
             const char *t = p->bias ? c->arch->stacks[i].bias : c->arch->stacks[i].weight;
 
-            return t && write_name(t, strlen(t), p, buf, cap) == WOQ_OK;
+            return t && woq_place_write(t, strlen(t), p, buf, cap) == WOQ_OK;
         }
     return false;
 }

@@ -44,9 +44,6 @@ int woq_config_real(const struct woq_json *j, const char *key, double lo, double
 int woq_config_flag(const struct woq_json *j, const char *key, bool otherwise, bool *out,
                     struct woq_error *err);
 
-/* GGUF names of a row. */
-const char *const *woq_gguf_names(const struct woq_arch *a);
-
 /* --- parts of woq_config_init --- */
 int woq_config_read_rope(struct woq_config *c, const struct woq_json *j, struct woq_error *err);
 int woq_config_read_windows(struct woq_config *c, const struct woq_json *j, struct woq_error *err);

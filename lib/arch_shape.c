@@ -311,8 +311,7 @@ static size_t turn_row(const struct woq_config *c, size_t row)
     return row - row % c->head_dim + turn(c, row % c->head_dim);
 }
 
-/* Row of a fused tensor -> row of [all q][all k][all v]. */
-static size_t split_row(const struct woq_config *c, size_t row)
+size_t woq_config_unfuse(const struct woq_config *c, size_t row)
 {
     const size_t dim = c->head_dim, share = c->n_heads / c->n_kv_heads;
     const size_t n_q = c->n_heads * dim, n_k = c->n_kv_heads * dim;
@@ -333,8 +332,14 @@ static size_t split_row(const struct woq_config *c, size_t row)
         part = row < n_q + n_k ? 1 : 2;
         head = (row - (part == 1 ? n_q : n_q + n_k)) / dim;
     }
-    row = head * dim + (part == 2 ? row % dim : turn(c, row % dim));
-    return row + (part == 0 ? 0 : part == 1 ? n_q : n_q + n_k);
+    return head * dim + row % dim + (part == 0 ? 0 : part == 1 ? n_q : n_q + n_k);
+}
+
+static size_t split_row(const struct woq_config *c, size_t row)
+{
+    const size_t to = woq_config_unfuse(c, row);
+
+    return to < (c->n_heads + c->n_kv_heads) * c->head_dim ? turn_row(c, to) : to;
 }
 
 bool woq_config_moves_rows(const struct woq_config *c, enum woq_role role)

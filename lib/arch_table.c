@@ -214,17 +214,6 @@ mpt_names = { [WOQ_ROLE_EMBED] = "transformer.wte", [WOQ_ROLE_ATTN_NORM] = BLOCK
     [WOQ_ROLE_DOWN] = BLOCK "ffn.down_proj", [WOQ_ROLE_FINAL_NORM] = "transformer.norm_f",
     [WOQ_ROLE_HEAD] = "lm_head" };
 
-#undef BLOCK
-#define BLOCK "blk.{l}."
-static names gguf_names = {
-    [WOQ_ROLE_EMBED] = "token_embd", [WOQ_ROLE_ATTN_NORM] = BLOCK "attn_norm",
-    [WOQ_ROLE_Q] = BLOCK "attn_q", [WOQ_ROLE_K] = BLOCK "attn_k", [WOQ_ROLE_V] = BLOCK "attn_v",
-    [WOQ_ROLE_O] = BLOCK "attn_output", [WOQ_ROLE_MLP_NORM] = BLOCK "ffn_norm",
-    [WOQ_ROLE_Q_NORM] = BLOCK "attn_q_norm", [WOQ_ROLE_K_NORM] = BLOCK "attn_k_norm",
-    [WOQ_ROLE_GATE] = BLOCK "ffn_gate", [WOQ_ROLE_UP] = BLOCK "ffn_up",
-    [WOQ_ROLE_DOWN] = BLOCK "ffn_down", [WOQ_ROLE_FINAL_NORM] = "output_norm",
-    [WOQ_ROLE_HEAD] = "output" };
-
 #define ROLE(r) ((uint64_t)1 << WOQ_ROLE_##r)
 #define CONV1D (ROLE(QKV) | ROLE(O) | ROLE(UP) | ROLE(DOWN))
 #define ATTENTION_BIAS { "attention_bias", false, WOQ_T_QKV_BIAS | WOQ_T_O_BIAS, 0 }
@@ -239,11 +228,11 @@ static const struct woq_arch table[] = {
     { .model_type = "llama", .architectures = { "LlamaForCausalLM" }, .keys = &llama_keys,
       .traits = WOQ_T_GATED,
       .switches = { ATTENTION_BIAS, { "mlp_bias", false, WOQ_T_MLP_BIAS, 0 } },
-      .gguf_arch = "llama", .gguf_permuted = true, .names = llama_names },
+      .names = llama_names },
     { .model_type = "mistral", .architectures = { "MistralForCausalLM" }, .keys = &llama_keys,
       .traits = WOQ_T_GATED, .default_kv_heads = 8, .default_window = 4096,
       .windows = WOQ_WINDOWS_ALL, .default_positions = 131072,
-      .gguf_arch = "llama", .gguf_permuted = true, .names = llama_names },
+      .names = llama_names },
     { .model_type = "mixtral", .architectures = { "MixtralForCausalLM" }, .keys = &llama_keys,
       .traits = WOQ_T_GATED | WOQ_T_NORM_TOPK, .eps = 1e-5, .theta = 1e6, .default_kv_heads = 8,
       .windows = WOQ_WINDOWS_ALL, .router = WOQ_ROUTER_SOFTMAX, .default_positions = 131072,
@@ -251,7 +240,7 @@ static const struct woq_arch table[] = {
     { .model_type = "qwen2", .architectures = { "Qwen2ForCausalLM" }, .keys = &llama_keys,
       .traits = WOQ_T_GATED | WOQ_T_QKV_BIAS, .default_kv_heads = 32, .default_window = 4096,
       .windows = WOQ_WINDOWS_FROM, .window_gated = true, .default_positions = 32768,
-      .gguf_arch = "qwen2", .names = llama_names },
+      .names = llama_names },
     { .model_type = "qwen2_moe", .architectures = { "Qwen2MoeForCausalLM" }, .keys = &llama_keys,
       .traits = WOQ_T_GATED | WOQ_T_SHARED_GATE,
       .switches = { { "qkv_bias", true, WOQ_T_QKV_BIAS, 0 },
@@ -263,7 +252,7 @@ static const struct woq_arch table[] = {
       .traits = WOQ_T_GATED | WOQ_T_QK_NORM, .qk_norm = WOQ_QK_HEAD,
       .switches = { ATTENTION_BIAS }, .default_kv_heads = 32, .default_head_dim = 128,
       .default_window = 4096, .windows = WOQ_WINDOWS_FROM, .window_gated = true,
-      .default_positions = 32768, .gguf_arch = "qwen3", .names = llama_names },
+      .default_positions = 32768, .names = llama_names },
     { .model_type = "qwen3_moe", .architectures = { "Qwen3MoeForCausalLM" }, .keys = &llama_keys,
       .traits = WOQ_T_GATED | WOQ_T_QK_NORM, .qk_norm = WOQ_QK_HEAD,
       .switches = { ATTENTION_BIAS, { "norm_topk_prob", false, WOQ_T_NORM_TOPK, 0 } },
@@ -466,17 +455,4 @@ size_t woq_arch_count(void)
 const struct woq_arch *woq_arch_at(size_t i)
 {
     return i < woq_arch_count() ? &table[i] : NULL;
-}
-
-const struct woq_arch *woq_arch_by_gguf(const char *gguf_arch)
-{
-    for (size_t i = 0; gguf_arch && i < woq_arch_count(); i++)
-        if (table[i].gguf_arch && !strcmp(table[i].gguf_arch, gguf_arch))
-            return &table[i];
-    return NULL;
-}
-
-const char *const *woq_gguf_names(const struct woq_arch *a)
-{
-    return a->gguf_names ? a->gguf_names : gguf_names;
 }

@@ -196,8 +196,6 @@ struct woq_arch {
     size_t position_offset;              /* first row of learned positions */
     /* What does not fit a column; after sizes, switches, rope and windows were read. */
     int (*refine)(struct woq_config *c, const struct woq_json *config, struct woq_error *err);
-    const char *gguf_arch; /* "llama", "qwen2"; NULL: GGUF has none */
-    bool gguf_permuted;    /* q and k rows permuted per head in GGUF (rope PAIR there) */
     /* Names: "{l}" is the block, "{e}" the expert or head. Suffix .weight / .bias is implied but
      * where a name ends in '!'. Two names with '|': the second is for configs with second_names. */
     const char *const *names; /* [WOQ_N_ROLES] */
@@ -208,7 +206,6 @@ struct woq_arch {
         enum woq_role role;
         const char *weight, *bias;
     } stacks[2];
-    const char *const *gguf_names;
 };
 
 /* What config.json says, with defaults resolved and ranges checked. */
@@ -256,7 +253,7 @@ static inline bool woq_has(const struct woq_config *c, uint64_t traits)
 /* Row for a config ("architectures", then "model_type"); NULL and err (with the list of known ones)
  * if unknown: never guesses. */
 const struct woq_arch *woq_arch_find(const struct woq_json *config, struct woq_error *err);
-const struct woq_arch *woq_arch_by_gguf(const char *gguf_arch);
+const struct woq_arch *woq_arch_by_type(const char *model_type); /* NULL if there is none */
 size_t woq_arch_count(void);
 const struct woq_arch *woq_arch_at(size_t i);
 /* Reads and checks a config.json (models.md 2, 3, 5.2): every size is in range, so that products of
@@ -270,11 +267,11 @@ bool woq_config_has_experts(const struct woq_config *c, size_t block);
 
 /* The tensor of a name; false (and role NONE) for names that this row does not use. */
 bool woq_arch_place(const struct woq_arch *a, const char *name, struct woq_place *p);
-bool woq_arch_gguf_place(const struct woq_arch *a, const char *name, struct woq_place *p);
-/* HF or GGUF name of a tensor: "model.layers.3.mlp.down_proj.weight" into buf. */
+/* HF name of a tensor: "model.layers.3.mlp.down_proj.weight" into buf. */
 int woq_config_name(const struct woq_config *c, const struct woq_place *p, char *buf, size_t cap);
-int woq_config_gguf_name(const struct woq_config *c, const struct woq_place *p, char *buf,
-                         size_t cap);
+/* A template of `len` bytes with a tensor's numbers and suffix. */
+int woq_place_write(const char *template, size_t len, const struct woq_place *p, char *buf,
+                    size_t cap);
 /* A tensor of a checkpoint that holds a role of all experts; index is 0. */
 bool woq_arch_stack(const struct woq_arch *a, const char *name, struct woq_place *p);
 /* Its name there for a place of the stream; false where experts have tensors of their own. */
@@ -303,6 +300,8 @@ size_t woq_config_slot(const struct woq_config *c, const struct woq_place *p);
 /* Where the checkpoint's row `row` of a tensor belongs in the matrices of a forward: q, k, v and
  * gate, up apart, dimensions that rope turns together half a rotation apart. */
 size_t woq_config_row(const struct woq_config *c, const struct woq_place *p, size_t row);
+/* Row of a fused q, k, v -> row of [all q][all k][all v], dimensions of a head as they are. */
+size_t woq_config_unfuse(const struct woq_config *c, size_t row);
 bool woq_config_moves_rows(const struct woq_config *c, enum woq_role role);
 size_t woq_config_turn(const struct woq_config *c, size_t dim); /* the same for one head */
 /* Shape of a role's weight whether or not this config has it; shape[1] 0: a vector. */

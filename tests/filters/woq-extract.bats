@@ -308,7 +308,7 @@ torch_folder() {
     gguf llama.block_count llama.block_counT "key 'llama.block_count' is missing"
     gguf rms_epsilon rms_epsiloN "key 'llama.attention.layer_norm_rms_epsilon' is missing"
     gguf general.architecture general.architecturE "key 'general.architecture' is missing"
-    gguf blk.1.attn_q.weight blk.7.attn_q.weight "is in block 7, config.json has 2 blocks"
+    gguf blk.1.attn_q.weight blk.7.attn_q.weight "tensor 'blk.7.attn_q.weight' has no place in architecture llama"
     gguf blk.1.attn_q.weight blk.1.attn_x.weight "tensor 'blk.1.attn_x.weight' has no place in architecture llama"
     gguf blk.1.attn_q.weight blk.0.attn_q.weight "tensor 'blk.0.attn_q.weight' is there twice"
     gguf token_embd.weight token_embd.weighT "tensor 'token_embd.weight' is missing or not 2-D"

@@ -112,3 +112,12 @@ types_in() { woq-extract --list "$1" 2>/dev/null | grep -e "${2:-.}" | awk '$2 !
     run -1 --separate-stderr woq-pack -f gguf -o nf4.gguf nf4.wts
     [[ $stderr == *"a codebook other than mxfp4 has no form in GGUF's blocks"* ]]
 }
+@test "a window that llama.cpp does not keep to is told" {
+    woq-gen --config "$GOLDEN/archs/mistral/config.json" >w.wts
+    run -0 --separate-stderr woq-pack -f gguf -o w.gguf w.wts
+    # shellcheck disable=SC2154
+    [[ $stderr == *'llama.cpp has no sliding window in this architecture: it differs beyond 5 tokens'* ]]
+    run -0 --separate-stderr woq-pack --json -f gguf -o v.gguf w.wts
+    # shellcheck disable=SC2154
+    [[ $output == *'"ignored_window":5'* ]]
+}

@@ -118,22 +118,81 @@ samples() { # COUNT LENGTH
     woq-calib -q --tokens t.wts --targets both --calibrate-all-experts --through 'woq-hessian | woq-gptq --group-size 16' m.wts >both.wts
     woq-calib -q --tokens t.wts --unit block --emit hess m.wts | woq-gptq --group-size 16 --fallback rtn >b.wts
 }
-# GGUF has names for some: through a file and back, the same tensors; the others are refused by name.
-@test "GGUF: there and back, or refused" {
-    there=''
-    for a in $(names); do
-        woq-gen --config "$ARCHS/$a/config.json" >m.wts
-        if woq-pack -q --force --format gguf --type f32 --out m.gguf m.wts 2>said; then
-            echo "$a"
-            woq-extract m.gguf >back.wts
-            woq-diff -q m.wts back.wts
-            logits one.npy m.wts
-            logits two.npy back.wts
-            cmp one.npy two.npy
-            there+=" $a"
-        else
-            grep -Eq 'are not written|has no form in GGUF' said
-        fi
+# gguf.rows: what llama.cpp's graphs can do; tests/interop/llama-archs.sh holds the files that these check
+# sums are of against llama.cpp itself.
+@test "GGUF: the file that llama.cpp was seen to run, and back: the same logits" {
+    n=0
+    while read -r a _ sum edit; do
+        echo "$a $edit"
+        sed -E "$([ "$edit" = - ] || printf %s "$edit")" "$ARCHS/$a/config.json" >config.json
+        woq-gen --no-history --config config.json >m.wts
+        woq-pack -q --force --format gguf --type f32 --out m.gguf m.wts
+        [ "$(cksum <m.gguf | cut -d ' ' -f 1)" = "$sum" ]
+        woq-extract -q m.gguf >back.wts
+        logits one.npy m.wts
+        logits two.npy back.wts
+        cmp one.npy two.npy
+        n=$((n + 1))
+    done < <(grep -v '^#' "$ARCHS/gguf.rows")
+    [ "$n" -ge 48 ]
+}
+@test "GGUF: quantized experts and fused rows keep their codes" {
+    for a in gpt_oss mixtral granitemoe qwen2_moe falcon-7b bloom chatglm baichuan-7b; do
+        sed -E 's/("(hidden_size|n_embd)": )[0-9]+/\1192/; s/("[a-z_]*intermediate_size": )[0-9]+/\196/
+            s/("(head_dim|kv_channels)": )[0-9]+/\132/; s/("decoder_sparse_step": )2/\11/
+            s/("ffn_hidden_size": )[0-9]+/\196/' "$ARCHS/$a/config.json" >config.json
+        [ $a != baichuan-7b ] || sed -i -E 's/("num_hidden_layers": )2/\132/; s/("woq_head_rownorm": )true/\1false/' config.json
+        echo "$a"
+        woq-gen --config config.json | woq-rtn --bits 4 --group-size 32 --scale-dtype f16 >q.wts
+        woq-pack -q --force --format gguf --embed-type f32 --out q.gguf q.wts
+        woq-extract -q q.gguf >back.wts
+        woq-dequant q.wts >f.wts
+        woq-diff -q f.wts back.wts
+        # and again without quantizing anew (the name of the model differs, in the header)
+        woq-pack -q --force --format gguf --embed-type f32 --out r.gguf back.wts
+        cmp <(tail -c 60000 q.gguf) <(tail -c 60000 r.gguf)
     done
-    [ "$there" = ' llama mistral qwen3' ]
+}
+@test "GGUF: latent attention, codes decoded where heads are transposed" {
+    sed -E 's/0\.002/1e-06/; s/("kv_lora_rank": )16/\132/; s/("hidden_size": )32/\164/
+        s/("v_head_dim": )12/\132/' "$ARCHS/deepseek_v3/config.json" >config.json
+    woq-gen --config config.json >m.wts
+    woq-scheme --set '*kv_b_proj* bits=8 group_size=32' --set '* float' m.wts | woq-rtn >q.wts
+    woq-pack -q --format gguf --type f32 --out q.gguf q.wts
+    woq-extract --list q.gguf >list.txt
+    grep -q 'kv_b_proj.weight.*F32' list.txt
+    woq-extract -q q.gguf >back.wts
+    woq-dequant q.wts | woq-diff -q - back.wts
+}
+@test "GGUF: what a graph of llama.cpp lacks is refused by name" {
+    # refused FIXTURE SED MESSAGE
+    refused() {
+        sed -E "$2" "$ARCHS/$1/config.json" >config.json
+        woq-gen --config config.json >m.wts
+        run -1 --separate-stderr woq-pack --format gguf --out x.gguf m.wts
+        echo "$stderr"
+        [[ $stderr == *"woq-pack: $3"*'hint: use --format safetensors or gptq'* ]]
+        [ ! -e x.gguf ]
+    }
+    for a in codegen gptj gpt_neo opt; do
+        refused $a '' "GGUF files of architecture '$a' are not written: llama.cpp has no graph of it"
+    done
+    refused phimoe '' "GGUF files of architecture 'phimoe' are not written: llama.cpp's graph of that name is another one"
+    refused baichuan-7b '' 'llama.cpp has rope in a baichuan of 32 blocks only: 2 blocks have no form in GGUF'
+    refused bloom-post '' "sums that begin at the norm: this has no form in GGUF's 'bloom'"
+    refused falcon-rw '' "biases of q, k and v: this has no form in GGUF's 'falcon'"
+    refused falcon-rw 's/("bias": )true/\1false/' "a model without attention and MLP side by side: this has no form in GGUF's 'falcon'"
+    refused gpt2-layers '' "scores scaled by layer: this has no form in GGUF's 'gpt2'"
+    refused phi '' "norms of q and k: this has no form in GGUF's 'phi2'"
+    refused cohere '' 'llama.cpp has norms of q and k in a command-r of 64 blocks and more only: 2 blocks with them'
+    refused gemma2 '' 'query_pre_attn_scalar 24 has no form in GGUF: llama.cpp takes 16'
+    refused gemma 's/("tie_word_embeddings": )true/\1false/; s/("model_type)/"tie_word_embeddings": false, \1/' "a head that is not the embedding has no form in GGUF's 'gemma'"
+    refused olmoe '' "clip_qkv: this has no form in GGUF's 'olmoe'"
+    refused qwen2 '' "a sliding window in 1 of 2 blocks has no form in GGUF's 'qwen2'"
+    refused qwen2_moe '' "1 of 2 blocks without experts: this has no form in GGUF's 'qwen2moe'"
+    refused qwen3_moe 's/("norm_topk_prob": )true/\1false/' "a model without weights of experts that add up to 1"
+    refused deepseek_v3 '' "rms_norm_eps 0.002 has no form in GGUF's 'deepseek2'"
+    refused deepseek_v2 's/0\.002/1e-06/' "2 of 4 groups of experts, chosen by their best: this has no form in GGUF's 'deepseek2'"
+    refused llama 's/"rope_type": "llama3"/"rope_type": "dynamic"/' "this rope_scaling of config.json has no form in GGUF's 'llama': want linear, llama3 or yarn"
+    refused stablelm 's/("hidden_act": )"silu"/\1"gelu"/' "this activation of config.json has no form in GGUF's 'stablelm'"
 }

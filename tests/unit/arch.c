@@ -74,9 +74,6 @@ static void test_names(void **state)
                 assert_true(p.role == want.role && p.block == want.block && p.index == want.index &&
                             p.bias == want.bias);
                 assert_int_equal(woq_role_from_name(woq_role_name((enum woq_role)r)), r);
-                if (woq_config_gguf_name(&c, &want, name, sizeof name) == 0)
-                    assert_true(woq_arch_gguf_place(a, name, &p) && p.role == want.role &&
-                                p.block == want.block && p.bias == want.bias);
             }
     assert_null(woq_arch_at(woq_arch_count()));
 }
@@ -96,9 +93,6 @@ static void test_name_text(void **state)
     assert_true(woq_config_name(&c, &p, name, 8) < 0);
     assert_int_equal(woq_config_name(&c, &p, name, sizeof name), 0);
     assert_string_equal(name, "model.layers.3.mlp.down_proj.weight");
-    p.role = WOQ_ROLE_O;
-    assert_int_equal(woq_config_gguf_name(&c, &p, name, sizeof name), 0);
-    assert_string_equal(name, "blk.3.attn_output.weight");
     p.role = WOQ_ROLE_SINKS;
     assert_true(woq_config_name(&c, &p, name, sizeof name) < 0);
 }
@@ -165,8 +159,8 @@ static void test_names_of_others(void **state)
     p = at(WOQ_ROLE_HEAD, -1);
     assert_false(woq_place_group(&p, group));
     assert_false(woq_role_is_linear(WOQ_ROLE_MLP_NORM));
-    assert_string_equal(woq_arch_by_gguf("llama")->model_type, "llama");
-    assert_null(woq_arch_by_gguf("mamba"));
+    assert_string_equal(woq_arch_by_type("llama")->model_type, "llama");
+    assert_null(woq_arch_by_type("mamba"));
 }
 
 static bool shape(const struct woq_config *c, enum woq_role role, bool bias, unsigned *n,

@@ -1,6 +1,7 @@
 /* formats_read.c -- readers of checkpoint files against recorded data: ggml blocks
  * (tests/golden/ggml), the worked examples of formats.md 1.4 and 3.3, rope factors. */
-#include <formats/gguf_config.h>
+#include <formats/gguf.h>
+#include <formats/gguf_rope.h>
 #include <formats/safetensors.h>
 #include <math.h>
 #include <setjmp.h>

@@ -1,0 +1,78 @@
+/* gguf_keys_vocab.c -- the keys tokenizer.* of a GGUF file (formats.md 3.6). */
+#include <formats/gguf_keys.h>
+
+#include <formats/gguf_kv.h>
+#include <formats/gguf_vocab.h>
+#include <stdio.h>
+#include <string.h>
+
+static void special_id(struct woq_gguf_keys *k, const char *name, long id)
+{
+    if (id >= 0)
+        woq_gguf_kv_u32(k, NULL, name, (size_t)id);
+}
+
+static void vocab_keys(struct woq_gguf_keys *k, const struct woq_gguf_vocab *v)
+{
+    woq_gguf_kv_text(k, NULL, "tokenizer.ggml.model", v->model);
+    if (v->pre)
+        woq_gguf_kv_text(k, NULL, "tokenizer.ggml.pre", v->pre);
+    woq_gguf_kv_array(k, NULL, "tokenizer.ggml.tokens", WOQ_GGUF_STRING, v->n);
+    for (size_t i = 0; i < v->n; i++)
+        woq_gguf_put_text(k, v->tokens[i]);
+    woq_gguf_kv_array(k, NULL, "tokenizer.ggml.token_type", WOQ_GGUF_I32, v->n);
+    for (size_t i = 0; i < v->n; i++)
+        woq_gguf_put_u32(k, v->types ? (uint32_t)v->types[i] : WOQ_GGUF_NORMAL);
+    if (v->scores) {
+        woq_gguf_kv_array(k, NULL, "tokenizer.ggml.scores", WOQ_GGUF_F32, v->n);
+        for (size_t i = 0; i < v->n; i++) {
+            uint32_t bits;
+
+            memcpy(&bits, &v->scores[i], sizeof bits);
+            woq_gguf_put_u32(k, bits);
+        }
+    } else {
+        woq_gguf_kv_array(k, NULL, "tokenizer.ggml.merges", WOQ_GGUF_STRING, v->n_merges);
+        for (size_t i = 0; i < v->n_merges; i++)
+            woq_gguf_put_text(k, v->merges[i]);
+    }
+    special_id(k, "tokenizer.ggml.bos_token_id", v->bos);
+    special_id(k, "tokenizer.ggml.eos_token_id", v->eos);
+    special_id(k, "tokenizer.ggml.unknown_token_id", v->unk);
+    special_id(k, "tokenizer.ggml.padding_token_id", v->pad);
+    if (v->add_bos >= 0)
+        woq_gguf_kv_bool(k, NULL, "tokenizer.ggml.add_bos_token", v->add_bos > 0);
+    if (v->add_eos >= 0)
+        woq_gguf_kv_bool(k, NULL, "tokenizer.ggml.add_eos_token", v->add_eos > 0);
+    if (v->add_space_prefix >= 0)
+        woq_gguf_kv_bool(k, NULL, "tokenizer.ggml.add_space_prefix", v->add_space_prefix > 0);
+    if (v->chat_template)
+        woq_gguf_kv_text(k, NULL, "tokenizer.chat_template", v->chat_template);
+    k->n_tokens = v->n;
+}
+
+int woq_gguf_keys_vocab(struct woq_gguf_keys *k, const struct woq_json *config,
+                        const struct woq_frame *modl, struct woq_error *err)
+{
+    const struct woq_array *t = woq_frame_array(modl, "tokenizer.json");
+    const struct woq_array *spm = t ? NULL : woq_frame_array(modl, "tokenizer.model");
+    const struct woq_array *tc = woq_frame_array(modl, "tokenizer_config.json");
+    const char *tc_text = tc ? tc->data : NULL;
+    const size_t tc_bytes = tc ? tc->bytes : 0;
+    struct woq_gguf_vocab v = { 0 };
+    int rc;
+
+    if (!t && !spm) {
+        woq_gguf_kv_text(k, NULL, "tokenizer.ggml.model", "none");
+        return WOQ_OK;
+    }
+    rc = spm ? woq_gguf_vocab_from_spm(&v, spm->data, spm->bytes, tc_text, tc_bytes, config, err)
+             : woq_gguf_vocab_from_json(&v, t->data, t->bytes, tc_text, tc_bytes, config, err);
+    if (rc == WOQ_OK)
+        vocab_keys(k, &v);
+    else if (err && rc == WOQ_EUNSUPPORTED && !err->hint[0])
+        snprintf(err->hint, sizeof err->hint,
+                 "woq-extract --no-side leaves the tokenizer out: the file then has no vocabulary");
+    woq_gguf_vocab_release(&v);
+    return rc;
+}

@@ -13,10 +13,22 @@
 /* The scheme that the options ask for, as a quantizer would read them. */
 static struct woq_json *options_json(const struct woq_compose *c, struct woq_error *err)
 {
-    static const char *const keys[] = { "bits",       "group_size",  "group_dim",
-                                        "group_rows", "scale_dtype", "dtype" };
-    static const char *const names[] = { "bits",       "group-size",  "group-dim",
-                                         "group-rows", "scale-dtype", "dtype" };
+    static const char *const keys[] = { "dtype",
+                                        "bits",
+                                        "group_size",
+                                        "group_dim",
+                                        "group_rows",
+                                        "double_quant",
+                                        "double_quant_group_size",
+                                        "double_quant_dtype" };
+    static const char *const names[] = { "dtype",
+                                         "bits",
+                                         "group-size",
+                                         "group-dim",
+                                         "group-rows",
+                                         "double-quant",
+                                         "double-quant-group-size",
+                                         "double-quant-dtype" };
     struct woq_json *quant = woq_json_object();
     char text[128];
 
@@ -107,14 +119,24 @@ static int print(const struct woq_compose *c, const struct woq_estimate *e, stru
 int woq_report_quantize(const struct woq_compose *c, const char *model,
                         const struct woq_list *rules, struct woq_error *err)
 {
-    const char *format = woq_compose_value(c, "format");
+    const struct woq_list *types = woq_compose_list(c, "tensor-type");
+    const struct woq_sink_opts out = {
+        .format = woq_compose_value(c, "format"),
+        .scale_dtype = woq_compose_value(c, "scale-dtype"),
+        .type = woq_compose_value(c, "type"),
+        .embed_type = woq_compose_value(c, "embed-type"),
+        .head_type = woq_compose_value(c, "head-type"),
+        .tensor_types = types ? *types : (struct woq_list){ 0 },
+        .pure = woq_compose_value(c, "pure") != NULL,
+        .checkpoint_format = woq_compose_value(c, "checkpoint-format"),
+    };
     struct woq_json *quant = options_json(c, err);
     struct woq_source *source = NULL;
     struct woq_estimate e;
     int rc = quant ? WOQ_OK : WOQ_ENOMEM;
 
     if (!rc && !(rc = woq_source_open(&source, model, err)))
-        rc = woq_estimate_init(&e, source, quant, rules, format ? format : "gptq", err);
+        rc = woq_estimate_init(&e, source, quant, rules, &out, err);
     if (!rc)
         rc = print(c, &e, err);
     woq_source_close(source);

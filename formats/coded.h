@@ -34,7 +34,7 @@ struct woq_coded_method {
                struct woq_error *err);
     /* The object for config.json's quantization_config, without that list. */
     int (*config)(const struct woq_coded_writer *w, struct woq_json *c);
-    /* What the tensors of a linear will take, without what is the same for all. */
+    /* What the tensors of a linear will take. */
     uint64_t (*bytes)(const struct woq_scheme *s, uint64_t rows, uint64_t cols);
 };
 /* NULL if there is none. */

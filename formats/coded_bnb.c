@@ -432,9 +432,13 @@ int woq_bnb_config(const struct woq_coded_writer *w, struct woq_json *c)
 uint64_t woq_bnb_bytes(const struct woq_scheme *s, uint64_t rows, uint64_t cols)
 {
     const uint64_t groups = rows * woq_scheme_groups(s, (size_t)cols);
+    const uint64_t codes = woq_ceil_div(rows * cols * (uint64_t)s->bits, 8);
+    const uint64_t table = 16 * 4, nested_table = 256 * 4, state = 80, nested_state = 80;
 
+    if (s->bits == 8)
+        return codes + 4 * groups + 1;
     if (s->dq.on)
-        return woq_ceil_div(rows * cols * (uint64_t)s->bits, 8) + groups +
+        return codes + groups + table + nested_table + state + nested_state +
                4 * (s->dq.group_size < 1 ? 1 : woq_ceil_div(groups, (uint64_t)s->dq.group_size));
-    return woq_ceil_div(rows * cols * (uint64_t)s->bits, 8) + 4 * groups;
+    return codes + 4 * groups + table + state;
 }

@@ -134,6 +134,10 @@ int woq_fp8_blocks_init(struct woq_fp8_blocks *b, const struct woq_frame *f,
     b->shape[1] = q->n_groups;
     if (q->group_dim != 1)
         return woq_fail(err, WOQ_ETYPE, NULL, "group_dim 0 has no form in %s", format);
+    if (b->cols == -1 && b->rows > 1)
+        return woq_fail(err, WOQ_ETYPE, "quantize with a --group-size, or without --group-rows",
+                        "blocks of %lld whole rows: %s has blocks, rows and tensors",
+                        (long long)b->rows, format);
     if (b->cols != -1 && b->rows < 2)
         return woq_fail(err, WOQ_ETYPE, "quantize with --group-rows 128, or --group-size -1",
                         "groups of %lld inputs in %s rows: %s has blocks, rows and tensors",

@@ -370,5 +370,5 @@ uint64_t woq_hqq_bytes(const struct woq_scheme *s, uint64_t rows, uint64_t cols)
     const uint64_t codes = s->bits == 3 ? (rows * cols + 9) / 10 * 4
                                         : rows * cols * (uint64_t)(s->bits > 4 ? 8 : s->bits) / 8;
 
-    return codes + 4 * groups;
+    return codes + 4 * groups + 80; /* what the package keeps of a layer, see put_meta */
 }

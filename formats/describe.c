@@ -84,10 +84,11 @@ static int add_size(struct woq_json *sizes, const struct woq_source *s, int bits
 {
     struct woq_json *quant = woq_json_object(), *size = woq_json_object();
     const struct woq_list no_rules = { 0 };
+    const struct woq_sink_opts gptq = { .format = "gptq" };
 
     woq_json_set_num(quant, "bits", bits);
     woq_json_set_num(quant, "group_size", GROUP);
-    const int rc = woq_estimate_init(e, s, quant, &no_rules, "gptq", err);
+    const int rc = woq_estimate_init(e, s, quant, &no_rules, &gptq, err);
     woq_json_free(quant);
     woq_json_set_num(size, "bits", bits);
     woq_json_set_num(size, "group_size", GROUP);

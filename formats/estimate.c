@@ -1,6 +1,8 @@
 /* estimate.c -- sizes of packed tensors by format (formats.md 3.2, 4a). */
 #include <formats/coded.h>
+#include <formats/ct_float.h>
 #include <formats/estimate.h>
+#include <formats/gguf_types.h>
 #include <formats/packed_write.h>
 
 #include <string.h>
@@ -39,21 +41,96 @@ static int scheme_of(struct woq_scheme *s, const struct woq_json *options,
     return rc;
 }
 
-static uint64_t packed_bytes(const char *format, const struct woq_scheme *s, uint64_t rows,
-                             uint64_t cols)
-{
-    const uint64_t n = rows * cols, bits = (uint64_t)s->bits;
-    const uint64_t groups = woq_scheme_groups(s, (size_t)cols);
+/* What a format makes of tensors. */
+struct target {
+    const char *format;
+    bool gguf;
+    enum woq_dtype dtype; /* of floats; WOQ_NO_DTYPE: as they are */
+    const struct woq_coded_method *coded;
+    const struct woq_packed_format *packed;
+    struct woq_packed_writer writer; /* for its choices */
+    struct woq_gguf_types types;
+    struct woq_config config;
+};
 
-    if (strcmp(format, "gguf") == 0) /* per 32 weights: f16 scale, f16 minimum where asymmetric */
-        return n / 32 * (4 * bits + (s->sym ? 2 : 4));
-    const struct woq_coded_method *coded = woq_coded_by_format(format);
-    if (coded)
-        return coded->bytes(s, rows, cols);
-    const struct woq_packed_format *packed = woq_packed_format(format);
-    return packed ? woq_packed_bytes(packed->layout, s->bits, (size_t)rows, (size_t)cols,
-                                     (size_t)groups, 2)
-                  : n * 2;
+static int target_init(struct target *t, const struct woq_source *source,
+                       const struct woq_sink_opts *out, struct woq_error *err)
+{
+    const char *dtype = out->dtype && strcmp(out->dtype, "auto") != 0 ? out->dtype : NULL;
+    int rc = woq_config_init(&t->config, source->config, err);
+
+    t->format = out->format ? out->format : "gptq";
+    t->gguf = strcmp(t->format, "gguf") == 0;
+    t->coded = woq_coded_by_format(t->format);
+    t->packed = woq_packed_format(t->format);
+    t->dtype = woq_dtype_from_name(dtype ? dtype : t->coded || t->packed ? "f16" : "keep");
+    if (rc == WOQ_OK && t->packed)
+        rc = woq_packed_writer_init(&t->writer, t->packed, out, err);
+    if (rc == WOQ_OK && t->gguf)
+        rc = woq_gguf_types_init(&t->types, out->type ? out->type : "auto", out->embed_type,
+                                 out->head_type, &out->tensor_types, out->pure, err);
+    return rc;
+}
+
+static void target_release(struct target *t)
+{
+    woq_packed_writer_release(&t->writer);
+    woq_gguf_types_release(&t->types);
+}
+
+/* GGUF's blocks of 32: a scale in f16, a minimum where codes are asymmetric; or mxfp4's. */
+static uint64_t gguf_codes(const struct woq_scheme *s, uint64_t n)
+{
+    return n / 32 *
+           (strcmp(s->dtype, "mxfp4") == 0 ? 17 : 4 * (uint64_t)s->bits + (s->sym ? 2 : 4));
+}
+
+static uint64_t quantized_bytes(const struct target *t, const struct woq_scheme *s, uint64_t rows,
+                                uint64_t cols)
+{
+    const struct woq_packed_layout *l = t->writer.layout, *of_codebook;
+    size_t groups = woq_scheme_groups(s, (size_t)cols),
+           scales = woq_dtype_bytes(t->writer.scale_dtype);
+
+    if (t->gguf)
+        return gguf_codes(s, rows * cols);
+    if (t->coded)
+        return t->coded->bytes(s, rows, cols);
+    if (!t->packed) /* safetensors: floats again */
+        return rows * cols * (t->dtype ? woq_dtype_bytes(t->dtype) : 4);
+    of_codebook = t->packed->put_codebook ? woq_ct_float_layout(s->dtype) : NULL;
+    if (of_codebook) {
+        l = of_codebook;
+        scales = t->writer.scale_said ? scales : 4;
+    }
+    if (s->group_rows != 1) /* blocks, as if their scales stood in a row of each */
+        return woq_fp8_bytes(s, rows, cols);
+    return woq_packed_bytes(l, s->bits, (size_t)rows, (size_t)cols, groups, scales, !s->sym);
+}
+
+/* A tensor that stays float. */
+static uint64_t float_bytes(const struct target *t, const struct woq_source *source,
+                            const struct woq_item *item, const struct woq_place *p, uint64_t n)
+{
+    struct woq_gguf_matrix m = { .name = item->name,
+                                 .gguf_name = "",
+                                 .role = p->role,
+                                 .block = p->block,
+                                 .n_cols = (size_t)(item->n_dims == 2 ? item->shape[1] : 0) };
+    bool fell_back;
+
+    if (!t->gguf) {
+        const enum woq_dtype d = t->dtype ? t->dtype : item->dtype;
+        return n * (woq_dtype_bytes(d) ? woq_dtype_bytes(d) : 2);
+    }
+    if (item->n_dims != 2)
+        return n * 4; /* vectors are f32 */
+    if (strcmp(source->format, "gguf") == 0) {
+        m.raw = woq_ggml_type_by_name(item->stored);
+        m.raw = m.raw && m.raw->decode ? m.raw : NULL;
+    }
+    const struct woq_ggml_type *type = woq_gguf_type_of(&t->types, &t->config, &m, &fell_back);
+    return n / type->block_elems * type->block_bytes;
 }
 
 /* Shapes that decide the memory of stages. Tensors of a block need not stand together in the file,
@@ -78,42 +155,38 @@ static void add_shape(struct woq_estimate *e, uint64_t *block_bytes, const struc
 
 int woq_estimate_init(struct woq_estimate *e, const struct woq_source *source,
                       const struct woq_json *options, const struct woq_list *rules,
-                      const char *format, struct woq_error *err)
+                      const struct woq_sink_opts *out, struct woq_error *err)
 {
-    const struct woq_arch *arch = woq_arch_find(source->config, err);
     uint64_t block_bytes[WOQ_MAX_BLOCKS] = { 0 };
+    struct target t = { 0 };
+    int rc = target_init(&t, source, out, err);
 
     memset(e, 0, sizeof *e);
-    if (!arch)
-        return WOQ_EUNSUPPORTED;
-    for (size_t i = 0; i < source->n_items; i++) {
+    for (size_t i = 0; i < source->n_items && rc == WOQ_OK; i++) {
         const struct woq_item *item = &source->items[i];
         struct woq_scheme s;
         uint64_t n = 1;
         struct woq_place p;
-        int rc;
 
         for (unsigned d = 0; d < item->n_dims; d++)
             n *= item->shape[d];
         e->n_weights += n;
         e->source_bytes += item->file_bytes;
         if ((rc = scheme_of(&s, options, rules, item->name, err)) < 0)
-            return rc;
-        woq_arch_place(arch, item->name, &p);
+            break;
+        woq_arch_place(t.config.arch, item->name, &p);
         add_shape(e, block_bytes, item, n, p.role, p.block);
         if (!woq_role_is_linear(p.role) || p.bias || item->n_dims != 2 || woq_scheme_is_float(&s)) {
-            /* woq-pack keeps what a GGUF file has in blocks */
-            const bool kept = strcmp(format, "gguf") == 0 && strcmp(source->format, "gguf") == 0 &&
-                              item->stream_bytes;
-            e->bytes += kept ? item->file_bytes : n * 2;
+            e->bytes += float_bytes(&t, source, item, &p, n);
             continue;
         }
-        const uint64_t bytes = packed_bytes(format, &s, item->shape[0], item->shape[1]);
+        const uint64_t bytes = quantized_bytes(&t, &s, item->shape[0], item->shape[1]);
         e->n_quantized += n;
         e->quantized_bytes += bytes;
         e->bytes += bytes;
     }
-    return WOQ_OK;
+    target_release(&t);
+    return rc;
 }
 
 uint64_t woq_estimate_memory(const struct woq_estimate *e, const struct woq_estimate_run *run,

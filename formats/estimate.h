@@ -1,6 +1,7 @@
 /* estimate.h -- how large a quantized checkpoint will be, from shapes alone. */
 #ifndef WOQ_ESTIMATE_H
 #define WOQ_ESTIMATE_H
+#include <formats/sink.h>
 #include <formats/source.h>
 #include <woq/opt.h>
 
@@ -23,11 +24,11 @@ struct woq_estimate_run {
 };
 
 /* `options` is a JSON object of scheme keys (bits, group_size, sym ...); rules are texts
- * "GLOB key=value ..." applied in order to the tensors whose name matches. `format` is woq-pack's.
- * Tensors that stay float are counted at 2 bytes a weight. */
+ * "GLOB key=value ..." applied in order to the tensors whose name matches. `out` says what would be
+ * written: its format, and what else of it decides types. */
 int woq_estimate_init(struct woq_estimate *e, const struct woq_source *source,
                       const struct woq_json *options, const struct woq_list *rules,
-                      const char *format, struct woq_error *err);
+                      const struct woq_sink_opts *out, struct woq_error *err);
 
 /* Peak memory of one stage in bytes, by the formulas of the manual pages, each rounded up to what
  * the process takes without a model; 0 for a program that is not one of ours. */

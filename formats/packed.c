@@ -140,15 +140,18 @@ enum woq_dtype woq_packed_word(const struct woq_packed_layout *l)
 }
 
 uint64_t woq_packed_bytes(const struct woq_packed_layout *l, int bits, size_t n_out, size_t n_in,
-                          size_t n_groups, size_t scale_bytes)
+                          size_t n_groups, size_t scale_bytes, bool has_zeros)
 {
     const struct woq_packed_matrix codes = woq_packed_codes(l, l->order, bits, n_out, n_in);
     const struct woq_packed_matrix zeros = woq_packed_zeros(l, l->order, bits, n_out, n_groups);
-    uint64_t bytes = woq_bitmat_bytes(&codes.m) + n_out * n_groups * scale_bytes;
+    const char *const *suffix = l->kind.suffix;
+    uint64_t bytes =
+        woq_bitmat_bytes(&codes.m) + n_out * n_groups * (l->scales_stored ? 1 : scale_bytes);
 
-    if (l->always_zeros)
+    if (l->always_zeros || (suffix[WOQ_PART_ZEROS] && has_zeros))
         bytes += woq_bitmat_bytes(&zeros.m);
     if (l->g_idx == WOQ_G_IDX_ALWAYS)
         bytes += 4 * n_in;
-    return bytes;
+    return bytes + (suffix[WOQ_PART_SHAPE] ? 16 : 0) + (suffix[WOQ_PART_FACTOR] ? 2 : 0) +
+           (suffix[WOQ_PART_GLOBAL] ? 4 : 0);
 }

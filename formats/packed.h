@@ -75,9 +75,9 @@ struct woq_packed_matrix woq_packed_zeros(const struct woq_packed_layout *l,
 /* Type of their words. */
 enum woq_dtype woq_packed_word(const struct woq_packed_layout *l);
 
-/* Bytes of the tensors of a linear, scales of `scale_bytes` each. */
+/* Bytes of the tensors of a linear, scales of `scale_bytes` each where they are floats. */
 uint64_t woq_packed_bytes(const struct woq_packed_layout *l, int bits, size_t n_out, size_t n_in,
-                          size_t n_groups, size_t scale_bytes);
+                          size_t n_groups, size_t scale_bytes, bool has_zeros);
 
 /* The same of a codebook's codes (ct_float.c). */
 int woq_ct_float_measure(struct woq_linear *l, const struct woq_linear_told *told,

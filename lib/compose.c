@@ -295,6 +295,14 @@ const char *woq_compose_value(const struct woq_compose *c, const char *long_name
     return NULL;
 }
 
+const struct woq_list *woq_compose_list(const struct woq_compose *c, const char *long_name)
+{
+    for (size_t i = 0; i < c->n_rows; i++)
+        if (strcmp(c->rows[i].name, long_name) == 0)
+            return &c->rows[i].list;
+    return NULL;
+}
+
 void woq_compose_release(struct woq_compose *c)
 {
     for (size_t s = 0; s < c->n_stages + c->n_nested; s++) {

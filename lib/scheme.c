@@ -416,10 +416,13 @@ struct woq_json *woq_scheme_to_json(const struct woq_scheme *s)
 
 int woq_scheme_merge(struct woq_json *quant, const struct woq_json *from, struct woq_error *err)
 {
-    struct woq_scheme s;
+    struct woq_scheme s, before;
     int fields;
 
     woq_scheme_init(&s);
+    woq_scheme_init(&before);
+    if (set_members(&before, quant, NULL) >= 0)
+        s.dq = before.dq; /* its keys are one field */
     fields = set_members(&s, from, err);
     if (fields < 0)
         return fields;

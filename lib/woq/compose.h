@@ -48,6 +48,8 @@ int woq_compose_word(struct woq_compose *c, size_t stage, const char *word, stru
 int woq_compose_finish(struct woq_compose *c, struct woq_error *err);
 /* What the user gave for an option ("true" for a flag), or NULL. */
 const char *woq_compose_value(const struct woq_compose *c, const char *long_name);
+/* All that the user gave for an option that may be repeated; NULL where no stage has it. */
+const struct woq_list *woq_compose_list(const struct woq_compose *c, const char *long_name);
 /* The number that an option has, given or by default; `otherwise` where no stage has the option. */
 double woq_compose_number(const struct woq_compose *c, const char *long_name, double otherwise);
 /* Whether stage `stage`, by its place when it was added, has the option. */

@@ -18,6 +18,10 @@ L0=model.layers.0
     [ "$(quant lm_head.weight)" = '"quant":{"bits":3,"dtype":"int","scale_dtype":"f16"}' ]
     [ "$(quant model.embed_tokens.weight)" = '' ]
 }
+@test "keys of double quantization one by one" {
+    scheme --set '*.down_proj.weight double_quant=true double_quant_dtype=dynamic'
+    [[ $(quant $L0.mlp.down_proj.weight) == *'"double_quant":true,'*'"double_quant_dtype":"dynamic"'* ]]
+}
 @test "role linear is every linear weight of the blocks, and no other" {
     scheme --set-role 'linear bits=2'
     [ "$(woq-ls --json out.wts | grep -c '"bits":2')" = 14 ]

@@ -18,13 +18,19 @@ quantized() { woq quantize m out --bits 4 --group-size 32 --asym --format gptq -
     diff -r first out
 }
 @test "--dry-run foretells the size within 2 percent" {
-    for options in '--bits 4 --asym --format gptq' '--bits 3 --sym --format gptq' \
-        '--bits 8 --sym --format gguf'; do
+    for options in '--bits 4 --asym --format gptq' '--bits 3 --sym --format gptq' '--format awq' '--format inc' \
+        '--bits 3 --format autoround' '--asym --format compressed-tensors' '--sym --format compressed-tensors' \
+        '--bits 8 --format compressed-tensors --checkpoint-format int-quantized' \
+        '--dtype nvfp4 --format compressed-tensors' '--dtype mxfp8 --format compressed-tensors' \
+        '--dtype fp8_e4m3 --format compressed-tensors' '--dtype nf4 --format bnb' '--bits 8 --group-size -1 --format bnb' \
+        '--dtype fp4 --double-quant --double-quant-dtype dynamic --format bnb' '--bits 3 --asym --format hqq' \
+        '--dtype fp8_e4m3 --group-rows 16 --group-size 48 --format fp8' '--bits 8 --sym --format gguf' \
+        '--dtype mxfp4 --format gguf --embed-type q8_0' '--format safetensors'; do
         # shellcheck disable=SC2086
-        woq quantize m out $options --group-size 32 --dry-run >report
+        woq quantize m out $options --dry-run >report
         want=$(sed -n 's/^output *\([0-9]*\) bytes.*/\1/p' report)
         # shellcheck disable=SC2086
-        woq quantize m out $options --group-size 32 --quiet
+        woq quantize m out $options --quiet
         got=$(woq-extract --list out | awk '{ n += $4 } END { print n }')
         echo "$options: $want foretold, $got found"
         awk -v a="$want" -v b="$got" 'BEGIN { d = a / b - 1; exit !(d < 0.02 && d > -0.02) }'

@@ -639,6 +639,33 @@ static void rank_updates_follow_the_order_of_k(void **unused)
         }
 }
 
+/* The same on more rows than share a packed strip, inside one matrix. */
+static void rank_updates_go_down_a_tall_matrix(void **unused)
+{
+    enum { R = 300, C = 35, K = 5 };
+    static float c[(R + K) * C], want[(R + K) * C], a[R * K];
+    const struct woq_kernels *tables[8];
+    int runnable[8];
+    const size_t n = woq_kernels_all(tables, runnable, 8);
+
+    (void)unused;
+    for (size_t i = 0; i < R * K; i++)
+        a[i] = (float)sin(1.0 + (double)i * 7);
+    for (size_t t = 0; t < n; t++) {
+        for (size_t i = 0; i < (R + K) * C; i++)
+            c[i] = want[i] = (float)cos((double)i * 3);
+        if (!runnable[t])
+            continue;
+        tables[t]->rank_sub_f32(c + K * C, C, a, K, c, C, R, C, K);
+        for (size_t i = 0; i < R; i++)
+            for (size_t k = 0; k < K; k++)
+                for (size_t j = 0; j < C; j++)
+                    want[(K + i) * C + j] =
+                        fmaf(-a[i * K + k], want[k * C + j], want[(K + i) * C + j]);
+        assert_memory_equal(c, want, sizeof c);
+    }
+}
+
 /* --- tiles: their own shapes --- */
 static const float tile_levels[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
                                        1,    13,   25,  38,  53,  69,  89,  113 };
@@ -746,6 +773,7 @@ int main(void)
         cmocka_unit_test(tiles_equal_the_reference),
         cmocka_unit_test(a_tile_on_a_grid_is_fitted_exactly),
         cmocka_unit_test(rank_updates_follow_the_order_of_k),
+        cmocka_unit_test(rank_updates_go_down_a_tall_matrix),
         cmocka_unit_test(the_environment_caps_the_table),
     };
 

@@ -98,14 +98,12 @@ static int print(const struct woq_compose *c, const struct woq_estimate *e, stru
 {
     const double threads = woq_compose_number(c, "threads", 0);
     const char *targets = woq_compose_value(c, "targets");
-    struct woq_estimate_run run = { .refit = woq_compose_number(c, "refit", 0) > 0,
-                                    .both = targets && strcmp(targets, "both") == 0 };
+    struct woq_estimate_run run = { .both = targets && strcmp(targets, "both") == 0 };
     const int rc = calibration_tokens(c, &run.n_tokens, err);
 
     if (rc)
         return rc;
     run.n_threads = threads >= 1 ? (uint64_t)threads : (uint64_t)woq_threads();
-    run.block_size = (uint64_t)woq_compose_number(c, "block-size", 0);
     printf("output   %" PRIu64 " bytes of tensors; the source has %" PRIu64 "\n"
            "bits     %.3f per weight over all tensors, %.3f over the %.1f %% quantized\n",
            e->bytes, e->source_bytes, 8.0 * (double)e->bytes / (double)e->n_weights,

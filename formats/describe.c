@@ -9,7 +9,7 @@
 /* The programs whose memory depends on the model, in the order of the pipelines. */
 static const char *const programs[] = { "woq-extract", "woq-rtn",  "woq-calib", "woq-hessian",
                                         "woq-gptq",    "woq-pack", "woq-eval" };
-enum { GROUP = 128, BLOCK_COLUMNS = 128 };
+enum { GROUP = 128 };
 
 static uint64_t n_elem(const struct woq_item *item)
 {
@@ -101,8 +101,7 @@ static int add_size(struct woq_json *sizes, const struct woq_source *s, int bits
 
 static void add_memory(struct woq_json *o, const struct woq_estimate *e)
 {
-    const struct woq_estimate_run none = { .n_threads = (uint64_t)woq_threads(),
-                                           .block_size = BLOCK_COLUMNS };
+    const struct woq_estimate_run none = { .n_threads = (uint64_t)woq_threads() };
     struct woq_estimate_run one = none;
     struct woq_json *list = woq_json_array();
 

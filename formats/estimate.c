@@ -202,9 +202,8 @@ uint64_t woq_estimate_memory(const struct woq_estimate *e, const struct woq_esti
         return (run->both ? 16U : 8U) * n * n + CHUNK_TOKENS * n * 4 + e->linear_f32_bytes +
                program_bytes;
     if (strcmp(program, "woq-gptq") == 0)
-        return (24 + (run->refit ? 4U : 0U) + (run->both ? 8U : 0U)) * n * n +
-               e->linear_f32_bytes / 4 * (run->both ? 13U : 9U) +
-               run->n_threads * ((run->refit ? 280U : 40U) * n + 64 * run->block_size) +
+        return (run->both ? 24U : 16U) * n * n + 2048 * n +
+               e->linear_f32_bytes / 4 * (run->both ? 13U : 9U) + run->n_threads * 1700 * n +
                program_bytes;
     return strncmp(program, "woq-", 4) == 0 ? 2 * e->largest_f32_bytes + program_bytes : 0;
 }

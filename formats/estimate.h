@@ -19,8 +19,8 @@ struct woq_estimate {
 /* What a program's memory depends on beside the model. */
 struct woq_estimate_run {
     uint64_t n_tokens; /* of calibration */
-    uint64_t n_threads, block_size;
-    bool refit, both; /* woq-gptq --refit, woq-calib --targets both */
+    uint64_t n_threads;
+    bool both; /* woq-calib --targets both */
 };
 
 /* `options` is a JSON object of scheme keys (bits, group_size, sym ...); rules are texts

@@ -1,9 +1,10 @@
-/* factor.c -- the damped, permuted inverse factor of a Hessian, once for a group of linears.
+/* factor.c -- the damped, permuted Hessian factored as L^T D L, once for a group of linears.
  *
- * (P^T H P + damping)^-1 = U^T U, U upper triangular: with J the reversal of both indices and
- * J A J = L L^T, U = J L^-1 J (algorithms.md 3.3). All in f64, in blocks whose borders and order
- * are fixed; the work is in chains of rank-one updates (kernels.h), so the bits are the same
- * anywhere. */
+ * GPTQ is the nearest-plane algorithm on that factor: with the columns before it fixed and those
+ * behind it free, column j does best at w_j - sum_{k<j} (q_k - w_k) L[j][k]. No inverse is needed;
+ * the diagonal of U in algorithms.md 3.3 is D^-1/2. The numbers are f32, as those of H are, so
+ * that rounding does to L about what it did to H; where a pivot shows that they do not suffice,
+ * f64 and more damping. */
 #include <woq/hessian.h>
 #include <woq/kernels.h>
 #include <woq/threads.h>
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 128, ROWS = 64 };
+enum { PANEL = 256, WALK = 128, NEAR = 16, ROWS = 128 };
 
 /* ------------------------------------------------------------------ order */
 
@@ -80,224 +81,100 @@ static int make_order(struct woq_factor *f, enum woq_order order, size_t group_s
 
 /* ------------------------------------------------------------------ factor */
 
-struct step {
-    struct woq_factor *f;
-    const float *h;
-    double damp;
-    double *m; /* [n][n] A reversed, then its lower factor L */
-    double *x; /* [n][n] its inverse */
-    size_t n, k0, k1;
-    double *corner;  /* [BLOCK][BLOCK] minus the transposed inverse of L's diagonal block */
-    double *corners; /* [n][BLOCK] minus the inverses of all diagonal blocks */
-    double *panel;   /* [k1-k0][n]: the panel transposed */
-};
-
-static size_t n_tiles(size_t from, size_t n)
+static size_t n_tiles(size_t n)
 {
-    return (n - from + ROWS - 1) / ROWS;
+    return (n + ROWS - 1) / ROWS;
 }
 
-/* The permuted matrix, reversed in both indices, lower triangle. */
-static void fill_rows(void *ctx, size_t item, int thread)
+#define REAL float
+#define FACTOR_NAME(name) name##_f32
+#define RANK_SUB rank_sub_f32
+#include "factor_body.h"
+
+#define REAL double
+#define FACTOR_NAME(name) name##_f64
+#define RANK_SUB rank_sub_f64
+#include "factor_body.h"
+
+/* A pivot is what is left of its diagonal after up to n subtractions, each off by 2^-25 of it: one
+ * that is less than this share may be off by parts of a hundred. */
+static const double f32_least = 0x1p-12;
+
+static int in_f32(struct woq_factor *f, const float *h, double damp, bool *ok,
+                  struct woq_error *err)
 {
-    const struct step *s = ctx;
-    const size_t n = s->n, r0 = item * ROWS, r1 = r0 + ROWS < n ? r0 + ROWS : n;
-    const uint32_t *perm = s->f->perm;
+    struct ldl_f32 s = {
+        .f = f, .h = h, .damp = damp, .least = f32_least, .m = f->l, .d = f->pivot, .n = f->n
+    };
 
-    (void)thread;
-    for (size_t i = r0; i < r1; i++) {
-        const size_t r = perm[n - 1 - i];
-
-        for (size_t j = 0; j < i; j++)
-            s->m[i * n + j] = (double)s->h[r * n + perm[n - 1 - j]];
-        s->m[i * n + i] = (double)s->f->diag[r] + s->damp;
-    }
-}
-
-/* Lower factor of the diagonal block, in place; false if it is not positive definite. */
-static bool factor_block(double *a, size_t lda, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k <= i; k++) {
-            double sum = a[i * lda + k];
-
-            for (size_t p = 0; p < k; p++)
-                sum -= a[i * lda + p] * a[k * lda + p];
-            if (i > k)
-                a[i * lda + k] = sum / a[k * lda + k];
-            else if (sum > 0 && isfinite(sum))
-                a[i * lda + i] = sqrt(sum);
-            else
-                return false;
-        }
-    return true;
-}
-
-/* Minus the inverse of the diagonal block: into corners, and transposed into corner. */
-static void invert_block(const struct step *s)
-{
-    const double *a = s->m + s->k0 * s->n + s->k0;
-    const size_t n = s->k1 - s->k0;
-
-    memset(s->corner, 0, BLOCK * BLOCK * sizeof *s->corner);
-    for (size_t c = 0; c < n; c++) {
-        double *x = s->corner + c * BLOCK; /* column c of the inverse */
-
-        x[c] = -1 / a[c * s->n + c];
-        for (size_t i = c + 1; i < n; i++) {
-            double sum = 0;
-
-            for (size_t p = c; p < i; p++)
-                sum -= a[i * s->n + p] * x[p];
-            x[i] = sum / a[i * s->n + i];
-        }
-        for (size_t i = 0; i < n; i++)
-            s->corners[(s->k0 + i) * BLOCK + c] = x[i];
-    }
-}
-
-/* Rows below the diagonal block times its inverse, transposed: the panel. */
-static void solve_rows(void *ctx, size_t item, int thread)
-{
-    const struct step *s = ctx;
-    const size_t n = s->n, r0 = s->k1 + item * ROWS, rows = n - r0 < ROWS ? n - r0 : ROWS;
-    const size_t depth = s->k1 - s->k0;
-    double done[ROWS * BLOCK] = { 0 };
-
-    (void)thread;
-    woq_kernels()->rank_sub_f64(done, BLOCK, s->m + r0 * n + s->k0, n, s->corner, BLOCK, rows,
-                                depth, depth);
-    for (size_t i = 0; i < rows; i++)
-        memcpy(s->m + (r0 + i) * n + s->k0, done + i * BLOCK, depth * sizeof *done);
-    for (size_t k = 0; k < depth; k++)
-        for (size_t i = 0; i < rows; i++)
-            s->panel[k * n + r0 + i] = done[i * BLOCK + k];
-}
-
-/* A[i][j] -= sum_k L[i][k] L[j][k] for the rows of one tile, columns up to its last row. */
-static void trailing_rows(void *ctx, size_t item, int thread)
-{
-    const struct step *s = ctx;
-    const size_t n = s->n, r0 = s->k1 + item * ROWS, r1 = r0 + ROWS < n ? r0 + ROWS : n;
-
-    (void)thread;
-    woq_kernels()->rank_sub_f64(s->m + r0 * n + s->k1, n, s->m + r0 * n + s->k0, n,
-                                s->panel + s->k1, n, r1 - r0, r1 - s->k1, s->k1 - s->k0);
-}
-
-/* Lower Cholesky factor in place; false if the matrix is not positive definite. */
-static bool cholesky(struct step *s)
-{
-    const size_t n = s->n;
-
-    for (s->k0 = 0; s->k0 < n; s->k0 = s->k1) {
-        s->k1 = s->k0 + BLOCK < n ? s->k0 + BLOCK : n;
-        if (!factor_block(s->m + s->k0 * n + s->k0, n, s->k1 - s->k0))
-            return false;
-        invert_block(s);
-        woq_parallel(n_tiles(s->k1, n), solve_rows, s);
-        woq_parallel(n_tiles(s->k1, n), trailing_rows, s);
-    }
-    return true;
-}
-
-/* Columns [c0, c1) of X = L^-1 by forward substitution, a block of rows at a time. */
-static void invert_columns(void *ctx, size_t item, int thread)
-{
-    const struct step *s = ctx;
-    const struct woq_kernels *k = woq_kernels();
-    const size_t n = s->n, c0 = item * BLOCK, cols = n - c0 < BLOCK ? n - c0 : BLOCK;
-    double sum[BLOCK * BLOCK];
-
-    (void)thread;
-    for (size_t b = c0; b < n; b += BLOCK) {
-        const size_t rows = n - b < BLOCK ? n - b : BLOCK;
-        double *x = s->x + b * n + c0;
-
-        memset(sum, 0, sizeof sum);
-        for (size_t i = 0; b == c0 && i < cols; i++)
-            sum[i * BLOCK + i] = 1;
-        for (size_t p = c0; p < b; p += BLOCK)
-            k->rank_sub_f64(sum, BLOCK, s->m + b * n + p, n, s->x + p * n + c0, n, rows, cols,
-                            BLOCK);
-        for (size_t i = 0; i < rows; i++)
-            memset(x + i * n, 0, cols * sizeof *x);
-        k->rank_sub_f64(x, n, s->corners + b * BLOCK, BLOCK, sum, BLOCK, rows, cols, rows);
-    }
-}
-
-/* u = J L^-1 J, rounded to f32. */
-static void store_rows(void *ctx, size_t item, int thread)
-{
-    const struct step *s = ctx;
-    const size_t n = s->n, r0 = item * ROWS, r1 = r0 + ROWS < n ? r0 + ROWS : n;
-
-    (void)thread;
-    for (size_t i = r0; i < r1; i++) {
-        const double *row = s->x + (n - 1 - i) * n;
-
-        memset(s->f->u + i * n, 0, i * sizeof *s->f->u);
-        for (size_t j = i; j < n; j++)
-            s->f->u[i * n + j] = (float)row[n - 1 - j];
-    }
+    s.ld = f->ld;
+    s.panel = woq_alloc(PANEL * f->n * sizeof *s.panel, err);
+    if (!s.panel)
+        return WOQ_ENOMEM;
+    *ok = factor_f32(&s);
+    free(s.panel);
+    return WOQ_OK;
 }
 
 static void no_feedback(struct woq_factor *f)
 {
     f->no_feedback = true;
-    memset(f->u, 0, f->n * f->n * sizeof *f->u);
+    memset(f->l, 0, f->n * f->ld * sizeof *f->l);
     for (size_t j = 0; j < f->n; j++)
-        f->u[j * f->n + j] = 1;
+        f->l[j * f->ld + j] = f->pivot[j] = 1;
 }
 
-/* One allocation for all that factorize works on. */
-static double *place(struct step *s, struct woq_error *err)
+/* With ten times the damping until it serves. */
+static int in_f64(struct woq_factor *f, const float *h, double mean, struct woq_error *err)
 {
-    size_t elems, bytes;
+    struct ldl_f64 s = { .f = f, .h = h, .n = f->n, .ld = f->n };
     double *memory;
+    size_t elems, bytes;
+    bool ok = false;
 
-    if (!woq_mul_size(2 * s->n + 2 * BLOCK, s->n, &elems) ||
-        !woq_mul_size(elems + BLOCK * BLOCK, sizeof *memory, &bytes)) {
-        woq_fail_nomem(err, SIZE_MAX);
-        return NULL;
-    }
+    if (!woq_mul_size(f->n + PANEL + 1, f->n, &elems) ||
+        !woq_mul_size(elems, sizeof *memory, &bytes))
+        return woq_fail_nomem(err, SIZE_MAX);
     memory = woq_alloc(bytes, err);
     if (!memory)
-        return NULL;
-    s->m = memory;
-    s->x = s->m + s->n * s->n;
-    s->corner = s->x + s->n * s->n;
-    s->corners = s->corner + BLOCK * BLOCK;
-    s->panel = s->corners + BLOCK * s->n;
-    return memory;
+        return WOQ_ENOMEM;
+    s.m = memory;
+    s.panel = s.m + f->n * f->n;
+    s.d = s.panel + PANEL * f->n;
+    f->in_f64 = true;
+    while (!ok && f->percdamp <= 1) {
+        s.damp = f->percdamp * mean;
+        ok = factor_f64(&s);
+        if (!ok)
+            f->percdamp *= 10;
+    }
+    for (size_t i = 0; ok && i < f->n; i++) {
+        f->pivot[i] = (float)s.d[i];
+        for (size_t j = 0; j < f->n; j++)
+            f->l[i * f->ld + j] = (float)s.m[i * f->n + j];
+    }
+    if (!ok)
+        no_feedback(f);
+    free(memory);
+    return WOQ_OK;
 }
 
 static int factorize(struct woq_factor *f, const float *h, struct woq_error *err)
 {
-    const size_t n = f->n;
-    struct step s = { .f = f, .h = h, .n = n };
-    double *memory = place(&s, err), mean = 0;
-    bool ok = false;
+    double mean = 0;
+    bool ok;
+    int rc;
 
-    if (!memory)
-        return WOQ_ENOMEM;
-    for (size_t j = 0; j < n; j++)
-        mean += (double)f->diag[j] / (double)n;
-    while (!ok && f->percdamp <= 1) {
-        s.damp = f->percdamp * mean;
-        woq_parallel(n_tiles(0, n), fill_rows, &s);
-        ok = cholesky(&s);
-        if (!ok)
-            f->percdamp *= 10;
-    }
-    if (ok) {
-        woq_parallel((n + BLOCK - 1) / BLOCK, invert_columns, &s);
-        woq_parallel(n_tiles(0, n), store_rows, &s);
-    } else {
-        no_feedback(f);
-    }
-    free(memory);
-    return WOQ_OK;
+    for (size_t j = 0; j < f->n; j++)
+        mean += (double)f->diag[j] / (double)f->n;
+    rc = in_f32(f, h, f->percdamp * mean, &ok, err);
+    return rc == WOQ_OK && !ok ? in_f64(f, h, mean, err) : rc;
+}
+
+/* Rows of L an odd number of cache lines apart, so that they do not push each other out. */
+static size_t row_stride(size_t n)
+{
+    return ((n + 15) / 16 | 1) * 16;
 }
 
 int woq_factor_init(struct woq_factor *f, const float *h, size_t n, enum woq_order order,
@@ -307,16 +184,17 @@ int woq_factor_init(struct woq_factor *f, const float *h, size_t n, enum woq_ord
 
     memset(f, 0, sizeof *f);
     f->n = n;
+    f->ld = row_stride(n);
     f->percdamp = percdamp;
-    f->u = woq_alloc((n * n + WOQ_FACTOR_PAD) * sizeof *f->u, err);
-    f->perm = f->u ? woq_alloc(n * sizeof *f->perm, err) : NULL;
+    f->l = woq_alloc(n * f->ld * sizeof *f->l, err);
+    f->pivot = f->l ? woq_alloc(n * sizeof *f->pivot, err) : NULL;
+    f->perm = f->pivot ? woq_alloc(n * sizeof *f->perm, err) : NULL;
     f->diag = f->perm ? woq_alloc(n * sizeof *f->diag, err) : NULL;
     f->dead = f->diag ? woq_alloc(n, err) : NULL;
     if (!f->dead) {
         woq_factor_release(f);
         return WOQ_ENOMEM;
     }
-    memset(f->u + n * n, 0, WOQ_FACTOR_PAD * sizeof *f->u);
     for (size_t j = 0; j < n; j++) {
         f->diag[j] = h[j * n + j];
         f->dead[j] = f->diag[j] == 0;
@@ -334,9 +212,38 @@ int woq_factor_init(struct woq_factor *f, const float *h, size_t n, enum woq_ord
 
 void woq_factor_release(struct woq_factor *f)
 {
-    free(f->u);
+    free(f->l);
+    free(f->pivot);
     free(f->perm);
     free(f->diag);
     free(f->dead);
     memset(f, 0, sizeof *f);
+}
+
+/* ------------------------------------------------------------------ walk */
+
+/* x[r] -= sum over k in [k0, k1) of L[r][k] x[k], rows [r0, r1). */
+static void take(const struct woq_factor *f, float *x, size_t lanes, size_t r0, size_t r1,
+                 size_t k0, size_t k1)
+{
+    woq_kernels()->rank_sub_f32(x + r0 * lanes, lanes, f->l + r0 * f->ld + k0, f->ld,
+                                x + k0 * lanes, lanes, r1 - r0, lanes, k1 - k0);
+}
+
+void woq_factor_walk(const struct woq_factor *f, float *x, size_t lanes, size_t from, size_t to,
+                     size_t end, void (*column)(void *ctx, size_t c), void *ctx)
+{
+    for (size_t b0 = from, b1; b0 < to; b0 = b1) {
+        b1 = to - b0 < WALK ? to : b0 + WALK;
+        for (size_t s0 = b0, s1; s0 < b1; s0 = s1) {
+            s1 = b1 - s0 < NEAR ? b1 : s0 + NEAR;
+            for (size_t c = s0; c < s1; c++) {
+                take(f, x, lanes, c, c + 1, s0, c);
+                if (column)
+                    column(ctx, c);
+            }
+            take(f, x, lanes, s1, b1, s0, s1);
+        }
+        take(f, x, lanes, b1, end, b0, b1);
+    }
 }

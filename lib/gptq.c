@@ -1,9 +1,10 @@
 /* gptq.c -- the column loop of GPTQ, a tile of rows at a time.
  *
- * Rows never meet: each tile goes through all columns by itself, with its own copy of W in permuted
- * order. Inside a block the error of a column is spread at once; behind the block as one chain of
- * rank-one updates (kernels.h rank_sub_f32), whatever the block size: codes depend on it only where
- * ranges are found in the middle of a block. */
+ * Rows never meet: each tile goes through all columns by itself, transposed, so that the rows lie
+ * side by side. It walks along the factor (hessian.h) with the error q - w of each column against
+ * the weight as it came; what a column is quantized from is its optimum for the errors before it,
+ * with those behind it free. Codes depend on the block size only where ranges are found in the
+ * middle of a block. */
 #include "gptq_internal.h"
 #include <woq/kernels.h>
 #include <woq/threads.h>
@@ -11,11 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    ROWS = 32,
-    SHRINKS = 80,
-    NEAR = WOQ_FACTOR_PAD, /* columns that an error moves at once */
-};
+enum { ROWS = 128, FEW_ROWS = 64, LANES = 32, SHRINKS = 80, SIDE = 16 };
 
 void woq_gptq_opts_init(struct woq_gptq_opts *o)
 {
@@ -26,12 +23,18 @@ void woq_gptq_opts_init(struct woq_gptq_opts *o)
     o->search = WOQ_GPTQ_DIAG;
 }
 
-/* What one tile works on. */
+/* What one tile works on; lanes = rows, rounded up. Columns are in permuted order. */
 struct tile {
-    float *w;      /* [rows][n] permuted, with feedback */
-    float *e;      /* [rows][block] */
-    float *column; /* [n] scratch: one group of one row */
-    size_t index;  /* of the tile */
+    const struct woq_gptq_run *r;
+    size_t index, row0, rows, lanes;
+    float *x;            /* [n][lanes] weights with feedback; of finished columns, errors */
+    float *w;            /* [n][lanes] weights as they came, dead columns 0 */
+    float *scale, *zero; /* [n_groups][lanes] */
+    float *fresh;        /* [most columns that ranges of one block need][lanes] */
+    float *q;            /* [lanes] */
+    float *row;          /* [n] one group of one row */
+    uint8_t *codes;      /* [n][lanes] */
+    double *loss;        /* [lanes] */
 };
 
 /* What the ranges of a group come to before they are shrunk. */
@@ -141,143 +144,205 @@ static size_t group_of(const struct woq_gptq_run *r, size_t c)
     return (woq_gptq_groups_move(r) ? c : r->f->perm[c]) / r->group;
 }
 
-/* Double quantization of the scales of one group in a tile, which is a run of them
- * (algorithms.md 3.8). */
-static void double_quant(const struct woq_gptq_run *r, const struct tile *t, size_t row0,
-                         size_t rows, size_t g)
+/* The ranges of a group are there: double quantization of its scales, which are a run of them
+ * (algorithms.md 3.8); then beside the tile. */
+static void take_params(struct tile *t, size_t g)
 {
+    const struct woq_gptq_run *r = t->r;
     const struct woq_double_quant *d = &r->o->scheme.dq;
-    const size_t at = row0 * r->n_groups + g, run = t->index * r->n_groups + g;
+    const size_t at = t->row0 * r->n_groups + g, run = t->index * r->n_groups + g;
     float zero;
 
-    if (!d->on)
-        return;
-    r->out->scale_scale[run] = woq_nested_run(r->scale + at, r->out->scale_codes + at, rows,
-                                              r->n_groups, d->bits, !d->sym, 0, &zero);
-    if (r->out->scale_zero)
-        r->out->scale_zero[run] = zero;
+    if (d->on) {
+        r->out->scale_scale[run] = woq_nested_run(r->scale + at, r->out->scale_codes + at, t->rows,
+                                                  r->n_groups, d->bits, !d->sym, 0, &zero);
+        if (r->out->scale_zero)
+            r->out->scale_zero[run] = zero;
+    }
+    for (size_t i = 0; i < t->rows; i++) {
+        t->scale[g * t->lanes + i] = r->scale[at + i * r->n_groups];
+        t->zero[g * t->lanes + i] = r->zero[at + i * r->n_groups];
+    }
 }
 
-/* Ranges of all groups of a row from the weights as they came (static_groups). */
-static void static_params(const struct woq_gptq_run *r, struct tile *t, size_t row, size_t i)
+static void row_params(const struct tile *t, size_t i, size_t g, const float *x,
+                       const float *weight, size_t n)
 {
+    const struct woq_gptq_run *r = t->r;
+    const size_t at = (t->row0 + i) * r->n_groups + g;
+
+    find_params(r, x, weight, n, r->scale + at, r->zero + at);
+}
+
+/* Ranges of all groups from the weights as they came, in the original order of columns: with
+ * static_groups, or of whole rows, there before dead columns become 0 (algorithms.md 3.3). */
+static void early_params(struct tile *t)
+{
+    const struct woq_gptq_run *r = t->r;
+
     for (size_t g = 0; g < r->n_groups; g++) {
-        const size_t c0 = g * r->group, c1 = c0 + r->group < r->n ? c0 + r->group : r->n;
+        const size_t c0 = g * r->group, n = r->n - c0 < r->group ? r->n - c0 : r->group;
 
-        for (size_t c = c0; c < c1; c++) {
-            const size_t at = r->inverse[c];
-
-            t->column[c - c0] = t->w[i * r->n + at];
-            t->column[r->n + c - c0] = r->weight[at];
+        for (size_t i = 0; i < t->rows; i++) {
+            memcpy(t->row, r->w + (t->row0 + i) * r->n + c0, n * sizeof *t->row);
+            for (size_t c = 0; r->o->static_groups && c < n; c++)
+                if (r->f->dead[c0 + c])
+                    t->row[c] = 0;
+            row_params(t, i, g, t->row, r->f->diag + c0, n);
         }
-        find_params(r, t->column, t->column + r->n, c1 - c0, r->scale + row * r->n_groups + g,
-                    r->zero + row * r->n_groups + g);
+        take_params(t, g);
     }
 }
 
-/* Ranges of the group that begins at position c, from W as the blocks before left it. */
-static void group_params(const struct woq_gptq_run *r, const struct tile *t, size_t row0,
-                         size_t rows, size_t c)
+/* Ranges of the groups that begin in the block [b0, b1), from the optimum of all columns from b0 on
+ * for the errors before it. */
+static void block_params(struct tile *t, size_t b0, size_t b1)
 {
-    const size_t c1 = c + r->group < r->n ? c + r->group : r->n, g = group_of(r, c);
+    const struct woq_gptq_run *r = t->r;
+    const size_t first = (b0 + r->group - 1) / r->group * r->group;
+    const size_t last = (b1 - 1) / r->group * r->group;
+    const size_t end = r->n - last < r->group ? r->n : last + r->group;
+    const float *x = t->w + b0 * t->lanes;
 
-    for (size_t i = 0; i < rows; i++)
-        find_params(r, t->w + i * r->n + c, r->weight + c, c1 - c,
-                    r->scale + (row0 + i) * r->n_groups + g,
-                    r->zero + (row0 + i) * r->n_groups + g);
-    double_quant(r, t, row0, rows, g);
-}
-
-/* Column c of every row of the tile: its code, and what its error does to the NEAR columns from s0
- * on, those before c being done. `w1` is the block's own copy, with room for NEAR columns more. */
-static void one_column(const struct woq_gptq_run *r, struct tile *t, float *w1, size_t row0,
-                       size_t rows, size_t b0, size_t s0, size_t c)
-{
-    const size_t width = r->o->block_size, g = group_of(r, c), old = r->f->perm[c];
-    const float *u = r->f->u + c * r->n;
-
-    for (size_t i = 0; i < rows; i++) {
-        const size_t row = row0 + i, at = row * r->n_groups + g;
-        const float w = w1[i * (width + NEAR) + c - b0];
-        const float q = woq_gptq_code(r, w, r->scale[at], r->zero[at], r->codes + row * r->n + old);
-        const float e = (w - q) / u[c];
-
-        r->loss[row] += (double)e * (double)e / 2;
-        t->e[i * width + c - b0] = e;
+    if (first >= b1)
+        return;
+    if (b0 > 0) {
+        for (size_t k = b0 * t->lanes; k < end * t->lanes; k++)
+            t->fresh[k] = t->x[k] - t->w[k];
+        woq_factor_walk(r->f, t->fresh, t->lanes, b0, end, end, NULL, NULL);
+        for (size_t k = b0 * t->lanes; k < end * t->lanes; k++)
+            t->fresh[k] += t->w[k];
+        x = t->fresh + b0 * t->lanes;
     }
-    woq_kernels()->rank_sub_f32(w1 + s0 - b0, width + NEAR, t->e + c - b0, width, u + s0, r->n,
-                                rows, NEAR, 1);
-}
+    for (size_t c = first; c < b1; c += r->group) {
+        const size_t n = r->n - c < r->group ? r->n - c : r->group;
 
-/* Columns [b0, b1): an error moves the NEAR columns around it at once, the rest of the block behind
- * them; each column takes what moves it in the same order as ever. */
-static void one_block(const struct woq_gptq_run *r, struct tile *t, float *w1, size_t row0,
-                      size_t rows, size_t b0, size_t b1)
-{
-    const size_t width = r->o->block_size;
-    const bool whole_row = r->o->scheme.group_size == -1 || r->group >= r->n;
-
-    for (size_t s0 = b0; s0 < b1; s0 += NEAR) {
-        const size_t s1 = s0 + NEAR < b1 ? s0 + NEAR : b1;
-
-        for (size_t c = s0; c < s1; c++) {
-            if (!r->o->static_groups && !whole_row && c % r->group == 0)
-                group_params(r, t, row0, rows, c);
-            one_column(r, t, w1, row0, rows, b0, s0, c);
+        for (size_t i = 0; i < t->rows; i++) {
+            for (size_t j = 0; j < n; j++)
+                t->row[j] = x[(c - b0 + j) * t->lanes + i];
+            row_params(t, i, group_of(r, c), t->row, r->weight + c, n);
         }
-        woq_kernels()->rank_sub_f32(w1 + s1 - b0, width + NEAR, t->e + s0 - b0, width,
-                                    r->f->u + s0 * r->n + s1, r->n, rows, b1 - s1, s1 - s0);
+        take_params(t, group_of(r, c));
     }
 }
 
-static void columns(const struct woq_gptq_run *r, struct tile *t, float *w1, size_t row0,
-                    size_t rows)
+/* Column c of every row: its code, its part of the loss, its error. */
+static void one_column(void *ctx, size_t c)
 {
-    const size_t width = r->o->block_size;
+    struct tile *t = ctx;
+    const struct woq_gptq_run *r = t->r;
+    const struct woq_kernels *k = woq_kernels();
+    const size_t lanes = t->lanes, at = group_of(r, c) * lanes;
+    const float *w = t->w + c * lanes;
+    const double half = (double)r->f->pivot[c] / 2;
+    float *x = t->x + c * lanes;
+    uint8_t *codes = t->codes + c * lanes;
 
-    for (size_t b0 = 0; b0 < r->n; b0 += width) {
-        const size_t b1 = b0 + width < r->n ? b0 + width : r->n;
-
-        for (size_t i = 0; i < rows; i++)
-            memcpy(w1 + i * (width + NEAR), t->w + i * r->n + b0, (b1 - b0) * sizeof *w1);
-        one_block(r, t, w1, row0, rows, b0, b1);
-        woq_kernels()->rank_sub_f32(t->w + b1, r->n, t->e, width, r->f->u + b0 * r->n + b1, r->n,
-                                    rows, r->n - b1, b1 - b0);
+    if (r->grid.levels) {
+        k->level_cols_u8(codes, x, lanes, t->scale + at, r->grid.levels);
+        k->lut_cols_f32(t->q, codes, lanes, t->scale + at, r->lut, 256);
+    } else {
+        k->quant_cols_u8(codes, x, lanes, t->scale + at, t->zero + at, 0, r->grid.maxq);
+        k->dequant_cols_u8(t->q, codes, lanes, t->scale + at, t->zero + at, 0);
     }
+    for (size_t i = 0; i < lanes; i++) {
+        const double miss = (double)(x[i] - t->q[i]);
+
+        t->loss[i] += miss * miss * half;
+        x[i] = t->q[i] - w[i];
+    }
+}
+
+/* The weights of the tile, side by side and permuted; a few rows at a time stay near. */
+static void gather(struct tile *t)
+{
+    const struct woq_gptq_run *r = t->r;
+
+    for (size_t i0 = 0; i0 < t->rows; i0 += SIDE)
+        for (size_t c = 0; c < r->n; c++) {
+            const size_t old = r->f->perm[c];
+            const bool dead = r->f->dead[old];
+            float *w = t->w + c * t->lanes;
+
+            for (size_t i = i0; i < i0 + SIDE && i < t->rows; i++)
+                w[i] = dead ? 0 : r->w[(t->row0 + i) * r->n + old];
+        }
+    for (size_t c = 0; c < r->n && t->rows < t->lanes; c++)
+        memset(t->w + c * t->lanes + t->rows, 0, (t->lanes - t->rows) * sizeof *t->w);
+    memcpy(t->x, t->w, r->n * t->lanes * sizeof *t->x);
+}
+
+static void scatter(const struct tile *t)
+{
+    const struct woq_gptq_run *r = t->r;
+
+    for (size_t i0 = 0; i0 < t->rows; i0 += SIDE)
+        for (size_t c = 0; c < r->n; c++)
+            for (size_t i = i0; i < i0 + SIDE && i < t->rows; i++)
+                r->codes[(t->row0 + i) * r->n + r->f->perm[c]] = t->codes[c * t->lanes + i];
+    for (size_t i = 0; i < t->rows; i++)
+        r->loss[t->row0 + i] = t->loss[i];
+}
+
+/* Places the arrays of a tile of r->tile_rows in a thread's memory. The bytes that they take,
+ * rounded up; NULL: only those. */
+static size_t place(struct tile *t, const struct woq_gptq_run *r, char *memory)
+{
+    const size_t lanes = (r->tile_rows + LANES - 1) / LANES * LANES, wide = r->n * lanes;
+    const size_t floats = lanes + (r->early ? 2U : 3U) * wide + 2 * r->n_groups * lanes + r->n;
+
+    if (memory) {
+        t->lanes = lanes;
+        t->loss = (double *)memory;
+        t->x = (float *)(t->loss + lanes);
+        t->w = t->x + wide;
+        t->scale = t->w + wide;
+        t->zero = t->scale + r->n_groups * lanes;
+        t->q = t->zero + r->n_groups * lanes;
+        t->row = t->q + lanes;
+        t->fresh = t->row + r->n;
+        t->codes = (uint8_t *)(t->x + floats);
+    }
+    return (lanes * sizeof(double) + floats * sizeof(float) + wide + 63) / 64 * 64;
 }
 
 static void one_tile(void *ctx, size_t item, int thread)
 {
-    struct woq_gptq_run *r = ctx;
-    const size_t most = r->tile_rows, row0 = item * most;
-    const size_t rows = r->n_rows - row0 < most ? r->n_rows - row0 : most;
-    const size_t width = r->o->block_size;
-    const bool whole_row = r->o->scheme.group_size == -1 || r->group >= r->n;
-    float *memory = calloc(rows * (r->n + 2 * width + NEAR) + 2 * r->n, sizeof *memory);
-    struct tile t = { memory, memory + rows * r->n, memory + rows * (r->n + 2 * width + NEAR),
-                      item };
-    float *w1 = memory + rows * (r->n + width);
+    const struct woq_gptq_run *r = ctx;
+    struct tile t = { .r = r, .index = item, .row0 = item * r->tile_rows };
 
-    (void)thread;
-    if (!memory) {
-        atomic_store(&r->failed, 1);
-        return;
+    t.rows = r->n_rows - t.row0 < r->tile_rows ? r->n_rows - t.row0 : r->tile_rows;
+    place(&t, r, r->memory + place(NULL, r, NULL) * (size_t)thread);
+    memset(t.loss, 0, t.lanes * sizeof *t.loss);
+    memset(t.scale, 0, 2 * r->n_groups * t.lanes * sizeof *t.scale);
+    gather(&t);
+    if (r->early)
+        early_params(&t);
+    for (size_t b0 = 0, b1; b0 < r->n; b0 = b1) {
+        b1 = r->n - b0 < r->o->block_size ? r->n : b0 + r->o->block_size;
+        if (!r->early)
+            block_params(&t, b0, b1);
+        woq_factor_walk(r->f, t.x, t.lanes, b0, b1, r->n, one_column, &t);
     }
-    for (size_t i = 0; i < rows; i++) {
-        const float *row = r->w + (row0 + i) * r->n;
+    scatter(&t);
+}
 
-        r->loss[row0 + i] = 0;
-        if (whole_row && !r->o->static_groups) /* before dead columns, algorithms.md 3.3 */
-            find_params(r, row, r->f->diag, r->n, r->scale + row0 + i, r->zero + row0 + i);
-        for (size_t c = 0; c < r->n; c++)
-            t.w[i * r->n + c] = r->f->dead[r->f->perm[c]] ? 0 : row[r->f->perm[c]];
-        if (r->o->static_groups)
-            static_params(r, &t, row0 + i, i);
-    }
-    for (size_t g = 0; g < r->n_groups && (whole_row || r->o->static_groups); g++)
-        double_quant(r, &t, row0, rows, g);
-    columns(r, &t, w1, row0, rows);
-    free(memory);
+/* All tiles; each thread has memory for one. */
+static int columns(struct woq_gptq_run *r, struct woq_error *err)
+{
+    const size_t n_tiles = (r->n_rows + r->tile_rows - 1) / r->tile_rows;
+    const size_t threads = (size_t)woq_threads() < n_tiles ? (size_t)woq_threads() : n_tiles;
+    size_t bytes;
+
+    if (!woq_mul_size(threads, place(NULL, r, NULL), &bytes))
+        return woq_fail_nomem(err, SIZE_MAX);
+    r->memory = woq_alloc(bytes, err);
+    if (!r->memory)
+        return WOQ_ENOMEM;
+    woq_parallel(n_tiles, one_tile, r);
+    free(r->memory);
+    r->memory = NULL;
+    return WOQ_OK;
 }
 
 static int check(const struct woq_factor *f, const struct woq_gptq_opts *o, const int32_t *g_idx,
@@ -300,24 +365,19 @@ static int check(const struct woq_factor *f, const struct woq_gptq_opts *o, cons
     return WOQ_OK;
 }
 
-/* Permuted search weights, the inverse permutation, losses per row: all in one allocation. */
+/* Permuted search weights, losses per row: all in one allocation. */
 static void *side_tables(struct woq_gptq_run *r, struct woq_error *err)
 {
     const size_t n = r->n;
-    double *memory = woq_alloc(r->n_rows * sizeof(double) + 2 * n * sizeof(float), err);
+    double *memory = woq_alloc(r->n_rows * sizeof(double) + n * sizeof(float), err);
     float *weight;
-    uint32_t *inverse;
 
     if (!memory)
         return NULL;
     weight = (float *)(memory + r->n_rows);
-    inverse = (uint32_t *)(weight + n);
-    for (size_t c = 0; c < n; c++) {
+    for (size_t c = 0; c < n; c++)
         weight[c] = r->f->diag[r->f->perm[c]];
-        inverse[r->f->perm[c]] = (uint32_t)c;
-    }
     r->weight = weight;
-    r->inverse = inverse;
     r->loss = memory;
     return memory;
 }
@@ -325,7 +385,10 @@ static void *side_tables(struct woq_gptq_run *r, struct woq_error *err)
 /* Tiles of a few rows; of all rows whose scales share a step in double quantization. */
 static size_t tile_rows(const struct woq_scheme *s, size_t n_rows)
 {
-    const size_t rows = !s->dq.on ? ROWS : s->dq.group_size < 1 ? n_rows : (size_t)s->dq.group_size;
+    const size_t plain = n_rows < 16 * ROWS ? FEW_ROWS : ROWS;
+    const size_t rows = !s->dq.on              ? plain
+                        : s->dq.group_size < 1 ? n_rows
+                                               : (size_t)s->dq.group_size;
 
     return rows < n_rows ? rows : n_rows ? n_rows : 1;
 }
@@ -353,6 +416,7 @@ int woq_gptq(const struct woq_qarrays *out, const float *w, size_t n_rows,
         return rc;
     r.n_groups = woq_scheme_groups(&o->scheme, f->n);
     r.group = r.n_groups == 1 ? f->n : (size_t)o->scheme.group_size;
+    r.early = o->static_groups || r.n_groups == 1;
     woq_grid_init(&r.grid, &o->scheme, w, n_rows * f->n);
     if (r.grid.levels) {
         woq_format_lut(lut, r.grid.format);
@@ -361,7 +425,7 @@ int woq_gptq(const struct woq_qarrays *out, const float *w, size_t n_rows,
     memory = side_tables(&r, err);
     if (!memory)
         return WOQ_ENOMEM;
-    woq_parallel((n_rows + r.tile_rows - 1) / r.tile_rows, one_tile, &r);
+    rc = columns(&r, err);
     if (g_idx)
         for (size_t c = 0; c < f->n; c++)
             g_idx[f->perm[c]] = (int32_t)group_of(&r, c);
@@ -369,8 +433,8 @@ int woq_gptq(const struct woq_qarrays *out, const float *w, size_t n_rows,
     for (size_t i = 0; i < n_rows; i++)
         report->loss += r.loss[i];
     free(memory);
-    if (atomic_load(&r.failed))
-        return woq_fail_nomem(err, r.tile_rows * f->n * sizeof(float));
+    if (rc)
+        return rc;
     if (!woq_kernels()->all_finite_f32(out->scale, n_rows * r.n_groups))
         return woq_fail(err, WOQ_EDATA, r.grid.f16 ? "take --scale-dtype f32" : NULL,
                         "a scale does not fit in %s: the weights of its group are too large",

@@ -217,6 +217,8 @@ int woq_gptq_note(struct woq_frame *note, const struct woq_frame *weight,
     }
     woq_json_set_num(meta, "percdamp", g->factor.percdamp);
     woq_json_set_num(meta, "dead", (double)g->factor.n_dead);
+    if (g->factor.in_f64)
+        woq_json_set_str(meta, "precision", "f64");
     if (report->seconds > 0)
         woq_json_set_num(meta, "seconds", report->seconds);
     if (g->factor.no_feedback)

@@ -14,14 +14,15 @@ struct woq_gptq_run {
     size_t tile_rows;    /* rows that go through the columns together */
     const float *w;      /* [n_rows][n] */
     size_t n_rows, n, group, n_groups;
+    bool early; /* ranges come from the weights before any feedback */
     struct woq_grid grid;
     const float *lut; /* of a codebook, or NULL */
     const struct woq_factor *f;
     const struct woq_gptq_opts *o;
-    const float *weight;     /* [n] diagonal of H, in permuted order, for the search */
-    const uint32_t *inverse; /* [n] old column -> new position */
-    double *loss;            /* [n_rows] */
-    atomic_int failed;       /* a tile had no memory */
+    const float *weight; /* [n] diagonal of H, in permuted order, for the search */
+    double *loss;        /* [n_rows] */
+    char *memory;        /* of the column loop, a part for each thread */
+    atomic_int failed;   /* a tile of the refit had no memory */
 };
 
 /* The code of x, and the value that it decodes to. */

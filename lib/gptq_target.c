@@ -15,11 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 16 };
+enum { ROWS = 32, BLOCK = 128, NEAR = 16 };
 
 struct toward {
-    float *target, *sum;      /* what is made: the target; or w D, negated */
-    const float *w, *wd, *ut; /* wd: w D, negated; ut: U transposed */
+    float *target, *sum; /* what is made: the target; or w D, negated */
+    const float *w, *wd; /* wd: w D, negated */
     const struct woq_factor *f;
     const struct woq_qview *q;
     size_t n_rows;
@@ -50,15 +50,37 @@ void woq_gptq_drift(float *wd, const float *w, size_t n_rows, const struct woq_f
     woq_parallel((n_rows + ROWS - 1) / ROWS, drift_tile, &t);
 }
 
-/* target = w + alpha w D U^T U, in the order of the factor. */
+/* x [rows][n] -> z with z L = x, then z / D: columns from the last to the first. */
+static void backward(const struct woq_factor *f, float *x, size_t rows)
+{
+    const struct woq_kernels *k = woq_kernels();
+    const size_t n = f->n;
+
+    for (size_t b1 = n, b0; b1 > 0; b1 = b0) {
+        b0 = (b1 - 1) / BLOCK * BLOCK;
+        for (size_t s1 = b1, s0; s1 > b0; s1 = s0) {
+            s0 = (s1 - 1) / NEAR * NEAR;
+            for (size_t c = s1; c-- > s0;)
+                k->rank_sub_f32(x + s0, n, x + c, n, f->l + c * f->ld + s0, f->ld, rows, c - s0, 1);
+            k->rank_sub_f32(x + b0, n, x + s0, n, f->l + s0 * f->ld + b0, f->ld, rows, s0 - b0,
+                            s1 - s0);
+        }
+        k->rank_sub_f32(x, n, x + b0, n, f->l + b0 * f->ld, f->ld, rows, b0, b1 - b0);
+    }
+    for (size_t i = 0; i < rows; i++)
+        for (size_t c = 0; c < n; c++)
+            x[i * n + c] /= f->pivot[c];
+}
+
+/* target = w + alpha w D H^-1, in the order of the factor. */
 static void target_tile(void *ctx, size_t item, int thread)
 {
     struct toward *t = ctx;
-    const struct woq_kernels *k = woq_kernels();
-    const size_t n = t->f->n, rows = rows_of(t, item);
+    const struct woq_factor *f = t->f;
+    const size_t n = f->n, rows = rows_of(t, item);
     const float *w = t->w + item * ROWS * n, *wd = t->wd + item * ROWS * n;
     float *target = t->target + item * ROWS * n;
-    float *a = calloc(2 * ROWS * n, sizeof *a), *b = a ? a + ROWS * n : NULL;
+    float *a = calloc(2 * ROWS * n, sizeof *a), *x = a ? a + ROWS * n : NULL;
 
     (void)thread;
     if (!a) {
@@ -67,15 +89,17 @@ static void target_tile(void *ctx, size_t item, int thread)
     }
     for (size_t i = 0; i < rows; i++)
         for (size_t c = 0; c < n; c++)
-            a[i * n + c] = wd[i * n + t->f->perm[c]];
-    k->rank_sub_f32(b, n, a, n, t->ut, n, rows, n, n);
-    memset(a, 0, rows * n * sizeof *a);
-    k->rank_sub_f32(a, n, b, n, t->f->u, n, rows, n, n); /* -w D U^T U, permuted */
+            a[i * n + c] = wd[i * n + f->perm[c]];
+    backward(f, a, rows);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t c = 0; c < n; c++)
+            x[c * ROWS + i] = a[i * n + c];
+    woq_factor_walk(f, x, ROWS, 0, n, n, NULL, NULL); /* -w D H^-1, permuted */
     for (size_t i = 0; i < rows; i++)
         for (size_t c = 0; c < n; c++) {
-            const size_t at = i * n + t->f->perm[c];
+            const size_t at = i * n + f->perm[c];
 
-            target[at] = w[at] - t->alpha * a[i * n + c];
+            target[at] = w[at] - t->alpha * x[c * ROWS + i];
         }
     free(a);
 }
@@ -84,17 +108,10 @@ int woq_gptq_target(float *target, const float *w, const float *wd, size_t n_row
                     const struct woq_factor *f, double alpha, struct woq_error *err)
 {
     const size_t n = f->n;
-    float *ut = woq_alloc(n * n * sizeof *ut, err);
-    struct toward t = { .target = target, .w = w, .wd = wd, .ut = ut, .f = f, .n_rows = n_rows };
+    struct toward t = { .target = target, .w = w, .wd = wd, .f = f, .n_rows = n_rows };
 
-    if (!ut)
-        return WOQ_ENOMEM;
     t.alpha = (float)alpha;
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++)
-            ut[j * n + i] = f->u[i * n + j];
     woq_parallel((n_rows + ROWS - 1) / ROWS, target_tile, &t);
-    free(ut);
     if (atomic_load(&t.failed))
         return woq_fail_nomem(err, 2 * ROWS * n * sizeof *target);
     if (!woq_kernels()->all_finite_f32(target, n_rows * n))

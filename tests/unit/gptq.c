@@ -169,7 +169,7 @@ static void test_factor(void **state)
     small_case();
     assert_int_equal(woq_factor_init(&factor, H, 8, WOQ_ORDER_NONE, 4, 0.01, &err), WOQ_OK);
     for (size_t k = 0; k < 8; k++)
-        assert_true(fabs((double)factor.u[k * 8 + k] - diag[k]) < 1e-6);
+        assert_true(fabs(1 / sqrt((double)factor.pivot[k]) - diag[k]) < 1e-6);
     woq_factor_release(&factor);
 }
 
@@ -257,7 +257,7 @@ static void test_hard_hessians(void **state)
             H[i * 100 + j] = i == 7 || j == 7 ? 0 : 1;
     assert_int_equal(woq_factor_init(&factor, H, 100, WOQ_ORDER_NONE, 32, 1e-18, &err), WOQ_OK);
     assert_int_equal(factor.n_dead, 1);
-    assert_true(factor.percdamp > 1e-18); /* the ladder was climbed */
+    assert_true(factor.in_f64 && factor.percdamp > 1e-18); /* the ladder was climbed */
     woq_factor_release(&factor);
     for (size_t j = 0; j < 100; j++)
         H[j * 100 + (j + 1) % 100] = H[(j + 1) % 100 * 100 + j] = 50; /* indefinite */
@@ -267,6 +267,95 @@ static void test_hard_hessians(void **state)
     H[3 * 100 + 3] = NAN;
     assert_int_equal(woq_hessian_check(H, 100, &err), WOQ_EDATA);
     assert_non_null(strstr(err.what, "entry 3"));
+}
+
+enum { FN = 300 }; /* more than a panel, with a tail */
+static float fh[FN * FN];
+
+/* Correlated inputs; where `twins`, two large ones that are nearly the same. */
+static void factor_case(bool twins)
+{
+    static float x[500 * FN];
+
+    for (size_t i = 0; i < 500 * FN; i++)
+        x[i] = (float)((t4(i * 3 + 7) + t4(i * 3 + 10)) / 1048576.0);
+    for (size_t t = 0; t < 500 && twins; t++) {
+        x[t * FN + 5] *= 1e3f;
+        x[t * FN + 200] = x[t * FN + 5] * (1 + 0.1f * x[t * FN + 7]);
+    }
+    memset(fh, 0, sizeof fh);
+    woq_hessian_add(fh, FN, x, 500);
+    woq_hessian_mirror(fh, FN);
+}
+
+/* L^T D L is the permuted, damped matrix, to the precision that the pivots called for. */
+static void test_factor_product(void **state)
+{
+    struct woq_error err = { 0 };
+
+    (void)state;
+    for (int twins = 0; twins < 2; twins++) {
+        double mean = 0, most = 0;
+
+        factor_case(twins);
+        for (size_t i = 0; i < FN; i++)
+            mean += (double)fh[i * FN + i] / FN;
+        assert_int_equal(woq_factor_init(&factor, fh, FN, WOQ_ORDER_ACT, 64, 1e-6, &err), WOQ_OK);
+        assert_true(factor.in_f64 == twins && factor.percdamp == 1e-6);
+        for (size_t i = 0; i < FN; i++)
+            for (size_t j = 0; j <= i; j++) {
+                const size_t a = factor.perm[i], b = factor.perm[j];
+                double sum = i == j ? -1e-6 * mean : 0;
+
+                for (size_t k = i; k < FN; k++)
+                    sum += (k == i ? 1 : (double)factor.l[k * factor.ld + i]) *
+                           (double)factor.pivot[k] *
+                           (k == j ? 1 : (double)factor.l[k * factor.ld + j]);
+                sum = fabs(sum - (double)fh[a * FN + b]) /
+                      sqrt((double)fh[a * FN + a] * (double)fh[b * FN + b]);
+                most = sum > most ? sum : most;
+            }
+        print_message("%s: off by %.2g\n", twins ? "f64" : "f32", most);
+        assert_true(most < 1e-6);
+        woq_factor_release(&factor);
+    }
+}
+
+static void halve(void *ctx, size_t c)
+{
+    for (size_t i = 0; i < 16; i++)
+        ((float *)ctx)[c * 16 + i] *= 0.5f;
+}
+
+/* A walk gives the same bits however it is cut, and without a callback it solves y L^T = x. */
+static void test_walk(void **state)
+{
+    static float x[2][FN * 16];
+    struct woq_error err = { 0 };
+
+    (void)state;
+    factor_case(false);
+    assert_int_equal(woq_factor_init(&factor, fh, FN, WOQ_ORDER_NONE, 64, 0.01, &err), WOQ_OK);
+    for (size_t i = 0; i < FN * 16; i++)
+        x[0][i] = x[1][i] = (float)(t4(i) / 1048576.0);
+    woq_factor_walk(&factor, x[0], 16, 0, FN, FN, halve, x[0]);
+    for (size_t at = 0, to; at < FN; at = to) {
+        to = at + 7 + at / 3 < FN ? at + 7 + at / 3 : FN;
+        woq_factor_walk(&factor, x[1], 16, at, to, FN, halve, x[1]);
+    }
+    assert_memory_equal(x[0], x[1], sizeof x[0]);
+    for (size_t i = 0; i < FN * 16; i++)
+        x[0][i] = (float)(t4(i) / 1048576.0);
+    woq_factor_walk(&factor, x[0], 16, 0, FN, FN, NULL, NULL);
+    for (size_t j = 0; j < FN; j++)
+        for (size_t i = 0; i < 16; i++) {
+            double sum = (double)x[0][j * 16 + i];
+
+            for (size_t k = 0; k < j; k++)
+                sum += (double)factor.l[j * factor.ld + k] * (double)x[0][k * 16 + i];
+            assert_true(fabs(sum - t4(j * 16 + i) / 1048576.0) < 1e-5);
+        }
+    woq_factor_release(&factor);
 }
 
 /* A size with many blocks and tails: the same bits with one thread and with three. */
@@ -586,6 +675,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_factor),
+        cmocka_unit_test(test_factor_product),
+        cmocka_unit_test(test_walk),
         cmocka_unit_test(test_small),
         cmocka_unit_test(test_big),
         cmocka_unit_test(test_identity_is_rtn),

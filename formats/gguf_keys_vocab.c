@@ -55,19 +55,29 @@ int woq_gguf_keys_vocab(struct woq_gguf_keys *k, const struct woq_json *config,
                         const struct woq_frame *modl, struct woq_error *err)
 {
     const struct woq_array *t = woq_frame_array(modl, "tokenizer.json");
-    const struct woq_array *spm = t ? NULL : woq_frame_array(modl, "tokenizer.model");
+    const struct woq_array *spm = woq_frame_array(modl, "tokenizer.model");
     const struct woq_array *tc = woq_frame_array(modl, "tokenizer_config.json");
     const char *tc_text = tc ? tc->data : NULL;
     const size_t tc_bytes = tc ? tc->bytes : 0;
     struct woq_gguf_vocab v = { 0 };
-    int rc;
+    struct woq_error ignored = { 0 };
+    int rc = WOQ_EUNSUPPORTED;
 
     if (!t && !spm) {
         woq_gguf_kv_text(k, NULL, "tokenizer.ggml.model", "none");
         return WOQ_OK;
     }
-    rc = spm ? woq_gguf_vocab_from_spm(&v, spm->data, spm->bytes, tc_text, tc_bytes, config, err)
-             : woq_gguf_vocab_from_json(&v, t->data, t->bytes, tc_text, tc_bytes, config, err);
+    if (t)
+        rc = woq_gguf_vocab_from_json(&v, t->data, t->bytes, tc_text, tc_bytes, config,
+                                      spm ? &ignored : err);
+    /* SentencePiece's model says what tokenizer.json can only imitate, which GGUF has no word for.
+     */
+    if (spm && rc == WOQ_EUNSUPPORTED) {
+        woq_gguf_vocab_release(&v);
+        rc = woq_gguf_vocab_from_spm(&v, spm->data, spm->bytes, tc_text, tc_bytes, config, err);
+    } else if (rc < 0 && spm && err) {
+        *err = ignored;
+    }
     if (rc == WOQ_OK)
         vocab_keys(k, &v);
     else if (err && rc == WOQ_EUNSUPPORTED && !err->hint[0])

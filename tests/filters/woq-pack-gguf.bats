@@ -112,10 +112,23 @@ types_in() { woq-extract --list "$1" 2>/dev/null | grep -e "${2:-.}" | awk '$2 !
     run -1 --separate-stderr woq-pack -f gguf -o nf4.gguf nf4.wts
     [[ $stderr == *"a codebook other than mxfp4 has no form in GGUF's blocks"* ]]
 }
+@test "a vocabulary by tokenizer.model where tokenizer.json says what GGUF has no word for" {
+    mkdir -p hf
+    woq-gen --llama hidden=64,inter=64,layers=1,heads=2,kv=2,vocab=1000 | woq-pack -q -f safetensors -o hf --force
+    cp "$GOLDEN/tokenizers/spm/llama.model" hf/tokenizer.model
+    woq-extract hf | woq-pack -q -f gguf -o one.gguf
+    echo '{"model":{"type":"BPE","byte_fallback":true,"vocab":{"a":0,"<unk>":1},"merges":[]}}' >hf/tokenizer.json
+    woq-extract hf | woq-pack -q -f gguf -o two.gguf
+    cmp one.gguf two.gguf
+    grep -aq tokenizer.ggml.scores two.gguf
+    rm hf/tokenizer.model
+    run -1 --separate-stderr bash -c 'set -o pipefail; woq-extract hf | woq-pack -f gguf -o three.gguf'
+    # shellcheck disable=SC2154
+    [[ $stderr == *'GGUF: only byte-level BPE is written, this one has byte_fallback'*'--no-side'* ]]
+}
 @test "a window that llama.cpp does not keep to is told" {
     woq-gen --config "$GOLDEN/archs/mistral/config.json" >w.wts
     run -0 --separate-stderr woq-pack -f gguf -o w.gguf w.wts
-    # shellcheck disable=SC2154
     [[ $stderr == *'llama.cpp has no sliding window in this architecture: it differs beyond 5 tokens'* ]]
     run -0 --separate-stderr woq-pack --json -f gguf -o v.gguf w.wts
     # shellcheck disable=SC2154

@@ -81,8 +81,8 @@ static int end_imatrix(const struct from_imatrix *im, struct woq_filter *w)
     if (!im->n_put)
         return woq_fail(&w->err, WOQ_EDATA, "was it measured on this model?",
                         "%s: no entry names a weight of the stream", imatrix_path);
-    woq_filter_note(w, "%zu of %zu entries of %s name a weight", im->n_put, im->m.n_entries,
-                    imatrix_path);
+    woq_filter_note(w, "%zu weights have an entry of %s, which has %zu", im->n_put, imatrix_path,
+                    im->m.n_entries);
     return WOQ_OK;
 }
 

@@ -15,7 +15,7 @@ setup() {
         run -0 --separate-stderr woq-pack -f $f -o m.$f stat.wts
         [[ $stderr == *"m.$f: importance of 14 matrices"* ]]
         run -0 --separate-stderr woq-stats --imatrix m.$f m.wts
-        [[ $stderr == *"14 of 14 entries of m.$f name a weight"* ]]
+        [[ $stderr == *"14 weights have an entry of m.$f, which has 14"* ]]
         woq-stats -q --imatrix m.$f m.wts >back.wts
         woq-pack -q -f $f -o again.$f back.wts
         cmp m.$f again.$f
@@ -63,4 +63,24 @@ setup() {
     run -1 --separate-stderr woq-pack -f gguf --imatrix m.imatrix -o out q.wts
     [[ $stderr == *"m.imatrix: no entry names a float matrix of the stream"* ]]
     [ ! -e out ]
+}
+@test "experts: one entry for all of a block, a part of it for each" {
+    sed -E 's/("hidden_size": )[0-9]+/\164/; s/("intermediate_size": )[0-9]+/\164/' "$GOLDEN/archs/mixtral/config.json" >c.json
+    woq-gen --config c.json >m.wts
+    woq-gen "@TOKN{\"sample\":0};ids:u32[24]:$(seq -s, 1 24)" >t.wts
+    woq-calib -q --tokens t.wts --calibrate-all-experts --emit stat m.wts >stat.wts
+    for f in imatrix imatrix-dat; do
+        woq-pack -q -f $f -o m.$f stat.wts
+        woq-pack -q -f gguf -t q4_0 --imatrix m.$f -o $f.gguf m.wts
+    done
+    # 2 blocks of q, k, v, o and 3 times 5 experts, in 14 entries
+    run -0 --separate-stderr bash -c 'woq-stats --imatrix m.imatrix m.wts >back.wts'
+    [[ $stderr == *"38 weights have an entry of m.imatrix, which has 14"* ]]
+    # by the file as by the stream, but for the rounding of sums in the file; and otherwise than blind
+    woq-pack -q -f gguf -t q4_0 -o stream.gguf stat.wts
+    woq-pack -q -f gguf -t q4_0 -o blind.gguf m.wts
+    for f in imatrix imatrix-dat blind; do
+        cmp -l <(tail -c 70000 $f.gguf) <(tail -c 70000 stream.gguf) | wc -l >$f.n || true
+    done
+    [ "$(cat imatrix.n)" -lt 700 ] && [ "$(cat imatrix-dat.n)" -lt 700 ] && [ "$(cat blind.n)" -gt 7000 ]
 }

@@ -12,6 +12,28 @@ static double num(const struct woq_json *o, const char *key)
     return woq_json_get_num(o, key, 0);
 }
 
+static void print_invariances(const struct woq_json *o)
+{
+    woq_json_each(fold, woq_json_get(o, "folds"))
+    {
+        const char *sep = " of ";
+
+        printf("fold          %s into the input", woq_json_get_str(fold, "from"));
+        woq_json_each(role, woq_json_get(fold, "into"))
+        {
+            printf("%s%s", sep, woq_json_str(role));
+            sep = ", ";
+        }
+        printf("\n");
+    }
+    woq_json_each(r, woq_json_get(o, "rotations"))
+    {
+        const char *why = woq_json_str(r);
+        printf("rotation      of the %-6s %s%s\n", woq_json_key(r), why ? "no: " : "yes",
+               why ? why : "");
+    }
+}
+
 static void print_text(const struct woq_json *o)
 {
     const struct woq_json *a = woq_json_get(o, "architecture"), *q = woq_json_get(o, "quantizable");
@@ -50,6 +72,7 @@ static void print_text(const struct woq_json *o)
             printf(" + %.0f B for each token of calibration", num(m, "bytes_per_token"));
         printf("\n");
     }
+    print_invariances(o);
 }
 
 static int print_json(const struct woq_json *o, struct woq_error *err)

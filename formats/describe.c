@@ -4,6 +4,7 @@
 #include <formats/estimate.h>
 #include <stdlib.h>
 #include <string.h>
+#include <woq/fold.h>
 #include <woq/threads.h>
 
 /* The programs whose memory depends on the model, in the order of the pipelines. */
@@ -39,6 +40,39 @@ static void add_architecture(struct woq_json *o, const struct woq_config *c)
     woq_json_set_num(a, "context", (double)c->max_positions);
     woq_json_set_bool(a, "tied_head", c->tie);
     woq_json_set(o, "architecture", a);
+}
+
+/* The folds of the last block, those of its experts once; rotations: null, or why not. */
+static void add_invariances(struct woq_json *o, const struct woq_config *c)
+{
+    static const char *const names[] = {
+        [WOQ_ROTATE_STREAM] = "stream", [WOQ_ROTATE_VALUES] = "values"
+    };
+    struct woq_json *folds = woq_json_array(), *rotations = woq_json_object();
+    struct woq_fold f = { 0 };
+
+    while (woq_fold_next(c, c->n_layers - 1, &f)) {
+        struct woq_json *fold = woq_json_object(), *into = woq_json_array();
+
+        for (unsigned r = 1; r < WOQ_N_ROLES; r++)
+            if (f.consumers >> r & 1)
+                woq_json_push(into, woq_json_of_str(woq_role_name((enum woq_role)r)));
+        woq_json_set_str(fold, "from", woq_role_name(f.producer));
+        woq_json_set(fold, "into", into);
+        woq_json_push(folds, fold);
+        if (f.expert)
+            break;
+    }
+    for (unsigned r = 0; r < sizeof names / sizeof *names; r++) {
+        const char *why = woq_rotation_refused(c, (enum woq_rotation)r);
+
+        if (why)
+            woq_json_set_str(rotations, names[r], why);
+        else
+            woq_json_set(rotations, names[r], woq_json_of_null());
+    }
+    woq_json_set(o, "folds", folds);
+    woq_json_set(o, "rotations", rotations);
 }
 
 /* Adds up one tensor: in all, under its stored type, and where a quantizer would take it. */
@@ -139,6 +173,7 @@ struct woq_json *woq_describe(const struct woq_source *s, const struct woq_plan 
     else
         woq_json_free(sizes);
     add_memory(o, &e);
+    add_invariances(o, &p->config);
     if (rc == WOQ_OK)
         return o;
     woq_json_free(o);

@@ -4,8 +4,9 @@
 #include <formats/plan.h>
 
 /* One JSON object: format, architecture and its sizes, tensors by stored type, bits for each
- * weight, what of it a quantizer takes, the size as a GPTQ checkpoint at several widths, and the
- * peak memory of each program by the formulas of the manual pages. NULL and err on failure. */
+ * weight, what of it a quantizer takes, the size as a GPTQ checkpoint at several widths, the peak
+ * memory of each program by the formulas of the manual pages, and what of it scales may be folded
+ * into and rotations turned (fold.h). NULL and err on failure. */
 struct woq_json *woq_describe(const struct woq_source *s, const struct woq_plan *p,
                               struct woq_error *err);
 

@@ -269,7 +269,11 @@ gptq() { woq quantize m out --method gptq --format gptq --quiet "${LAYERS[@]}" "
     [[ $output == *'quantizable   14 tensors, 74.5 % of the weights'* ]]
     [[ $output == *'4 bits '*'8.135 bits per weight (GPTQ, group 128)'* ]]
     [[ $output =~ 'woq-calib    at most '[0-9]+' MB + 128 B for each token of calibration' ]]
+    [[ $output == *'fold          attn.norm into the input of attn.q, attn.k, attn.v'* ]]
+    [[ $output == *'fold          mlp.up into the input of mlp.down'* ]]
+    [[ $output == *'rotation      of the stream yes'* && $output == *'rotation      of the values yes'* ]]
     run -0 woq info --json "$GOLDEN/tiny-llama/sharded"
+    [[ $output == *'"rotations":{"stream":'*'"values":null}}' ]]
     [[ $output == '{"format":"safetensors","files":2,"architecture":{"name":"llama","blocks":2,'* ]]
     [[ $output == *'"types":{"BF16":{"tensors":28,"weights":21856,"bytes":43712}}'* ]]
     run -0 woq info "$GOLDEN/torch/gptq"

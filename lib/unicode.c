@@ -146,6 +146,11 @@ int woq_utf8_lower(struct woq_str *out, const char *text, size_t bytes, struct w
     return WOQ_OK;
 }
 
+uint32_t woq_cp_upper(uint32_t cp)
+{
+    return (uint32_t)utf8proc_toupper((utf8proc_int32_t)cp);
+}
+
 size_t woq_grapheme_bytes(const char *text, size_t bytes)
 {
     size_t n, next;

@@ -31,6 +31,8 @@ int woq_utf8_normalize(struct woq_str *out, const char *text, size_t bytes, enum
                        struct woq_error *err);
 /* Appends the lower case, character by character (no final sigma), U+0130 as "i" U+0307. */
 int woq_utf8_lower(struct woq_str *out, const char *text, size_t bytes, struct woq_error *err);
+/* The upper case that is one character, else the character. */
+uint32_t woq_cp_upper(uint32_t cp);
 
 /* Bytes of the (extended) grapheme cluster at the start of valid text; bytes > 0. */
 size_t woq_grapheme_bytes(const char *text, size_t bytes);

@@ -111,9 +111,11 @@ static int place_quantize(struct woq_compose *c, char **operands, struct woq_err
 {
     int rc;
 
-    if (calibration() && !woq_compose_value(c, "text") && !woq_compose_value(c, "tokens"))
+    if (calibration() && !woq_compose_value(c, "text") && !woq_compose_value(c, "chat") &&
+        !woq_compose_value(c, "tokens"))
         return woq_fail(err, WOQ_EUSAGE, "any plain text in the language of the model will do",
-                        "--method %s is calibrated: want --text FILE or --tokens SPEC", method);
+                        "--method %s is calibrated: want --text FILE, --chat FILE or --tokens SPEC",
+                        method);
     rc = woq_compose_word(c, 0, operands[0], err);
     for (size_t i = 0; i < rules.n && !rc; i++)
         if (!(rc = woq_compose_word(c, 1, "--set", err)))

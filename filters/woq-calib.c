@@ -6,9 +6,11 @@
  * at one forward per block. Without, the frames go into the stream before the weights they
  * describe. */
 #include <woq/calib.h>
+#include <woq/chat_opts.h>
 #include <woq/decoder.h>
 
-static const char *text_path, *tokens_path, *acts_from, *acts_to, *through, *state;
+static struct woq_chat_options chat;
+static const char *text_path, *chat_path, *tokens_path, *acts_from, *acts_to, *through, *state;
 static const char *unit = "group", *emit = "acts", *inputs = "quantized", *targets = "quantized",
                   *acts_dtype = "f32";
 static long n_samples = 128, seqlen = 512, timeout = 3600;
@@ -19,9 +21,12 @@ static uint64_t seed, token0, spill = WOQ_SPILL_BYTES;
 static const struct woq_opt opts[] = {
     { WOQ_OPT_STR, 't', "text", "FILE", &text_path, false,
       "calibration text, tokenized by the model's own tokenizer" },
+    { WOQ_OPT_STR, 0, "chat", "FILE", &chat_path, false,
+      "conversations instead, by the model's chat template: the file's JSON, or each line's" },
+    WOQ_CHAT_OPTS(chat),
     { WOQ_OPT_STR, 0, "tokens", "SPEC", &tokens_path, false,
       "calibration samples from woq-tokens instead: a stream in a file, or fd:N" },
-    { WOQ_OPT_INT, 'n', "samples", "N", &n_samples, false, "windows to draw from --text", .lo = 1,
+    { WOQ_OPT_INT, 'n', "samples", "N", &n_samples, false, "windows to draw from --text or --chat", .lo = 1,
       .hi = WOQ_CALIB_MAX_SAMPLES },
     { WOQ_OPT_INT, 0, "seqlen", "N", &seqlen, false, "tokens per window", .lo = 2,
       .hi = WOQ_CALIB_MAX_SEQLEN },
@@ -64,8 +69,11 @@ static const struct woq_opt opts[] = {
 
 static int check(struct woq_error *err)
 {
-    if (!!text_path + !!tokens_path + !!acts_from != 1)
-        return woq_fail(err, WOQ_EUSAGE, NULL, "want one of --text, --tokens and --acts-from");
+    if (!!text_path + !!chat_path + !!tokens_path + !!acts_from != 1)
+        return woq_fail(err, WOQ_EUSAGE, NULL,
+                        "want one of --text, --chat, --tokens and --acts-from");
+    if (!chat_path && woq_chat_asked(&chat))
+        return woq_fail(err, WOQ_EUSAGE, NULL, "options of chat templates are for --chat");
     if (token0 > WOQ_CALIB_MAX_TOKEN0)
         return woq_fail(err, WOQ_EUSAGE, NULL, "--token0: want at most 2^52");
     if (token0 && acts_from)
@@ -117,8 +125,9 @@ static int begin(struct work *k, struct woq_filter *w, const struct woq_frame *m
     o.acts_dtype = strcmp(acts_dtype, "bf16") == 0 ? WOQ_BF16 : WOQ_F32;
     if (tokens_path)
         rc = woq_samples_load(&k->ids, tokens_path, &o.n_samples, &o.seqlen, &w->err);
-    else if (text_path)
-        rc = woq_samples_draw(&k->ids, text_path, modl, o.n_samples, o.seqlen, seed, &w->err);
+    else if (text_path || chat_path)
+        rc = woq_samples_draw(&k->ids, text_path ? text_path : chat_path, chat_path ? &chat : NULL,
+                              modl, o.n_samples, o.seqlen, seed, &w->err);
     o.ids = k->ids.ids;
     return rc == WOQ_OK ? woq_calib_open(&k->calib, &o, w) : rc;
 }

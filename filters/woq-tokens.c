@@ -1,16 +1,17 @@
 /* woq-tokens -- texts to token ids by a model's own tokenizer, and back.
  *
- * Calibration data as a stream: frames TOKN, each with one array `ids` (u32). With --json and with
- * --decode standard output is text. The texts of a file are joined before samples are drawn, so
- * that no document is too short. */
+ * Calibration data as a stream: frames TOKN, each with one array `ids` (u32); with --json, --decode
+ * and --print-chat text. Texts are joined before samples are drawn: no document is too short. */
 #include <formats/tokenizer_load.h>
+#include <woq/chat_opts.h>
 #include <woq/filter.h>
 #include <woq/tokens.h>
 
-static const char *model, *text_path, *jsonl_path, *jsonl_key = "text";
+static const char *model, *text_path, *jsonl_path, *chat_path, *jsonl_key = "text";
+static struct woq_chat_options chat;
 static long n_samples, seqlen;
 static uint64_t seed;
-static bool json, no_special, decode, skip_special;
+static bool json, no_special, decode, skip_special, print_chat;
 
 /* clang-format off */
 static const struct woq_opt opts[] = {
@@ -21,6 +22,11 @@ static const struct woq_opt opts[] = {
     { WOQ_OPT_STR, 0, "jsonl", "FILE", &jsonl_path, false,
       "one text per line: a string in the line's JSON object; - is standard input" },
     { WOQ_OPT_STR, 0, "jsonl-key", "KEY", &jsonl_key, false, "name of that string" },
+    { WOQ_OPT_STR, 0, "chat", "FILE", &chat_path, false,
+      "conversations, by the model's chat template: the file's JSON, or each line's" },
+    WOQ_CHAT_OPTS(chat),
+    { WOQ_OPT_FLAG, 0, "print-chat", NULL, &print_chat, false,
+      "print what --chat makes, not its ids; with --json print JSON strings" },
     { WOQ_OPT_INT, 'n', "samples", "N", &n_samples, false,
       "draw N windows of --seqlen tokens at random; 0: all tokens in order", .lo = 0, .hi = 1 << 24 },
     { WOQ_OPT_INT, 0, "seqlen", "N", &seqlen, false,
@@ -47,23 +53,36 @@ static struct woq_program prog = {
     .examples =
         "  woq-tokens --model model/ --text calib.txt --samples 128 --seqlen 2048 >calib.wts\n"
         "  echo hello | woq-tokens --model model.gguf --text - --json\n"
+        "  woq-tokens --model model/ --chat talks.jsonl --samples 128 >calib.wts\n"
         "  echo '[1,2,3]' | woq-tokens --model tokenizer.json --decode\n",
 };
 
 static int check(struct woq_error *err)
 {
-    if (decode && (jsonl_path || n_samples || seqlen))
-        return woq_fail(err, WOQ_EUSAGE, NULL,
-                        "--decode takes neither --jsonl nor --samples nor --seqlen");
-    if (!decode && !text_path == !jsonl_path)
-        return woq_fail(err, WOQ_EUSAGE, NULL, "want either --text or --jsonl");
-    if (skip_special && !decode)
-        return woq_fail(err, WOQ_EUSAGE, "use --no-special", "--skip-special is for --decode");
-    if (no_special && decode)
-        return woq_fail(err, WOQ_EUSAGE, "use --skip-special", "--no-special is not for --decode");
+    const bool windows = n_samples || seqlen;
+    const struct {
+        bool wrong;
+        const char *hint, *what;
+    } rules[] = {
+        { decode && (jsonl_path || chat_path || windows), NULL,
+          "--decode takes neither --jsonl nor --chat nor --samples nor --seqlen" },
+        { !decode && !!text_path + !!jsonl_path + !!chat_path != 1, NULL,
+          "want one of --text, --jsonl and --chat" },
+        { skip_special && !decode, "use --no-special", "--skip-special is for --decode" },
+        { no_special && decode, "use --skip-special", "--no-special is not for --decode" },
+        { no_special && chat_path, NULL,
+          "--no-special: which special tokens there are is what the chat template says" },
+        { !chat_path && (print_chat || woq_chat_asked(&chat)), NULL,
+          "options of chat templates are for --chat" },
+        { print_chat && windows, NULL, "--print-chat prints whole conversations" },
+    };
+
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (rules[i].wrong)
+            return woq_fail(err, WOQ_EUSAGE, rules[i].hint, "%s", rules[i].what);
     if (n_samples && !seqlen)
         seqlen = 2048;
-    if (json || decode)
+    if (json || decode || print_chat)
         prog.flags |= WOQ_SINK; /* no frames are written then */
     return WOQ_OK;
 }
@@ -71,6 +90,7 @@ static int check(struct woq_error *err)
 struct job {
     struct woq_filter w;
     struct woq_tokenizer *t;
+    struct woq_chat *chat;
     struct woq_ids ids;
     struct woq_str line, text;
     struct woq_frame frame;
@@ -78,8 +98,9 @@ struct job {
 };
 
 /* One text or sample goes out. */
-static int put(struct job *j, const uint32_t *ids, size_t n, struct woq_error *err)
+static int put(void *ctx, const uint32_t *ids, size_t n, struct woq_error *err)
 {
+    struct job *j = ctx;
     const uint64_t shape[1] = { n };
     int rc;
 
@@ -95,6 +116,20 @@ static int put(struct job *j, const uint32_t *ids, size_t n, struct woq_error *e
     return rc < 0 ? rc : woq_filter_put(&j->w, &j->frame);
 }
 
+/* j->text goes out. */
+static int print_text(struct job *j, struct woq_error *err)
+{
+    const struct woq_str *out = json ? &j->line : &j->text;
+
+    j->line.len = 0;
+    if (woq_json_quote(&j->line, j->text.s, j->text.len) < 0 || woq_str_add(&j->line, "\n", 1) < 0)
+        return woq_fail_nomem(err, j->line.len);
+    if (out->len)
+        fwrite(out->s, 1, out->len, stdout);
+    return WOQ_OK;
+}
+
+/* A text, or with --chat a conversation. */
 static int on_text(void *ctx, const char *text, size_t bytes, struct woq_error *err)
 {
     struct job *j = ctx;
@@ -102,7 +137,13 @@ static int on_text(void *ctx, const char *text, size_t bytes, struct woq_error *
 
     if (!n_samples)
         j->ids.n = 0;
-    rc = woq_tokenizer_encode(j->t, text, bytes, !no_special, &j->ids, err);
+    j->text.len = 0;
+    if (print_chat) {
+        rc = woq_chat_text(j->chat, text, bytes, &j->text, err);
+        return rc < 0 ? rc : print_text(j, err);
+    }
+    rc = j->chat ? woq_chat_encode(j->chat, j->t, text, bytes, &j->ids, err)
+                 : woq_tokenizer_encode(j->t, text, bytes, !no_special, &j->ids, err);
     if (rc < 0 || n_samples)
         return rc;
     if (!seqlen)
@@ -115,52 +156,32 @@ static int on_text(void *ctx, const char *text, size_t bytes, struct woq_error *
     return rc;
 }
 
-static int put_samples(struct job *j)
-{
-    const size_t n = (size_t)n_samples;
-    size_t *start = woq_alloc(n * sizeof(*start), &j->w.err);
-    int rc = start ? WOQ_OK : WOQ_ENOMEM;
-
-    if (rc == WOQ_OK)
-        rc = woq_sample_starts(start, n, j->ids.n, (size_t)seqlen, seed, &j->w.err);
-    for (size_t i = 0; rc == WOQ_OK && i < n; i++)
-        rc = put(j, j->ids.ids + start[i], (size_t)seqlen, &j->w.err);
-    free(start);
-    return rc;
-}
-
 static int on_ids(void *ctx, const uint32_t *ids, size_t n, struct woq_error *err)
 {
     struct job *j = ctx;
     int rc;
 
-    j->text.len = j->line.len = 0;
+    j->text.len = 0;
     rc = woq_tokenizer_decode(j->t, ids, n, skip_special, &j->text, err);
-    if (rc == WOQ_OK && json) {
-        if (woq_json_quote(&j->line, j->text.s, j->text.len) < 0 ||
-            woq_str_add(&j->line, "\n", 1) < 0)
-            return woq_fail_nomem(err, j->line.len);
-        fwrite(j->line.s, 1, j->line.len, stdout);
-    } else if (rc == WOQ_OK) {
-        fwrite(j->text.s, 1, j->text.len, stdout);
-    }
-    return rc;
+    return rc < 0 ? rc : print_text(j, err);
 }
 
 static int run(struct job *j)
 {
     struct woq_error *err = &j->w.err;
-    int rc = woq_tokenizer_load(&j->t, model, err);
+    int rc = chat_path ? woq_chat_load(&j->chat, &j->t, model, &chat, err)
+                       : woq_tokenizer_load(&j->t, model, err);
 
     if (rc < 0)
         return rc;
     if (decode)
         return woq_id_lines_each(text_path ? text_path : "-", on_ids, j, err);
-    if (jsonl_path)
-        rc = woq_texts_each(jsonl_path, jsonl_key, on_text, j, err);
-    else
-        rc = woq_texts_each(text_path, NULL, on_text, j, err);
-    return rc == WOQ_OK && n_samples ? put_samples(j) : rc;
+    rc = chat_path ? woq_chats_each(chat_path, on_text, j, err)
+                   : woq_texts_each(jsonl_path ? jsonl_path : text_path,
+                                    jsonl_path ? jsonl_key : NULL, on_text, j, err);
+    if (rc == WOQ_OK && n_samples)
+        rc = woq_samples_each(&j->ids, (size_t)n_samples, (size_t)seqlen, seed, put, j, err);
+    return rc;
 }
 
 int main(int argc, char **argv)
@@ -171,6 +192,7 @@ int main(int argc, char **argv)
     woq_filter_open(&j.w, &prog, argc, argv);
     status = woq_filter_close(&j.w, run(&j));
     woq_tokenizer_close(j.t);
+    woq_chat_close(j.chat);
     woq_ids_release(&j.ids);
     woq_str_release(&j.line);
     woq_str_release(&j.text);

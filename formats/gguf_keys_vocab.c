@@ -5,6 +5,7 @@
 #include <formats/gguf_vocab.h>
 #include <stdio.h>
 #include <string.h>
+#include <woq/model.h>
 
 static void special_id(struct woq_gguf_keys *k, const char *name, long id)
 {
@@ -78,7 +79,7 @@ int woq_gguf_keys_vocab(struct woq_gguf_keys *k, const struct woq_json *config,
     } else if (rc < 0 && spm && err) {
         *err = ignored;
     }
-    if (rc == WOQ_OK)
+    if (rc == WOQ_OK && (rc = woq_modl_chat_template(modl, &v.chat_template, err)) == WOQ_OK)
         vocab_keys(k, &v);
     else if (err && rc == WOQ_EUNSUPPORTED && !err->hint[0])
         snprintf(err->hint, sizeof err->hint,

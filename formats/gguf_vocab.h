@@ -28,7 +28,7 @@ struct woq_gguf_vocab {
     const char *model, *pre; /* "gpt2"; "smollm", "llama-bpe" ... */
     long bos, eos, unk, pad;
     int add_bos, add_eos, add_space_prefix, remove_extra; /* 0, 1, -1 */
-    char *chat_template;
+    char *chat_template; /* from a file; to one it comes from woq_modl_chat_template */
 };
 
 /* Texts of tokenizer.json and tokenizer_config.json, appended. WOQ_EUNSUPPORTED for other kinds of

@@ -245,7 +245,6 @@ static int fill(struct woq_gguf_vocab *v, const struct woq_tokenizer *t,
 {
     const struct woq_json *model = woq_json_get(root, "model");
     const char *normalizer = woq_json_get_str(woq_json_get(root, "normalizer"), "type");
-    const char *chat = woq_json_get_str(tokenizer_config, "chat_template");
     const int64_t want = woq_gguf_vocab_rows(config);
     int rc;
 
@@ -264,8 +263,7 @@ static int fill(struct woq_gguf_vocab *v, const struct woq_tokenizer *t,
     v->types = calloc(v->n, sizeof(*v->types));
     if (!v->tokens || !v->types)
         return woq_fail_nomem(err, v->n * sizeof(*v->tokens));
-    if ((rc = fill_tokens(v, t, root, err)) < 0 || (rc = fill_merges(v, root, err)) < 0 ||
-        (chat && (rc = woq_gguf_vocab_copy(&v->chat_template, chat, err)) < 0))
+    if ((rc = fill_tokens(v, t, root, err)) < 0 || (rc = fill_merges(v, root, err)) < 0)
         return rc;
     v->bos = woq_gguf_vocab_id(t, tokenizer_config, config, "bos_token", "bos_token_id");
     v->eos = woq_gguf_vocab_id(t, tokenizer_config, config, "eos_token", "eos_token_id");

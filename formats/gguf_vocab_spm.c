@@ -239,7 +239,6 @@ static int fill(struct woq_gguf_vocab *v, const struct woq_spm *m, const struct 
                 struct woq_error *err)
 {
     const int64_t want = woq_gguf_vocab_rows(config);
-    const char *chat = woq_json_get_str(tokenizer_config, "chat_template");
     int rc;
 
     v->model = "llama";
@@ -253,8 +252,7 @@ static int fill(struct woq_gguf_vocab *v, const struct woq_spm *m, const struct 
     if (!v->tokens || !v->types || !v->scores)
         return woq_fail_nomem(err, v->n * sizeof(*v->tokens));
     v->add_space_prefix = m->dummy_prefix;
-    if ((rc = fill_pieces(v, m, err)) < 0 || (rc = fill_added(v, m, tokenizer_config, err)) < 0 ||
-        (chat && (rc = woq_gguf_vocab_copy(&v->chat_template, chat, err)) < 0))
+    if ((rc = fill_pieces(v, m, err)) < 0 || (rc = fill_added(v, m, tokenizer_config, err)) < 0)
         return rc;
     v->bos = woq_tokenizer_bos(t);
     v->eos = woq_tokenizer_eos(t);

@@ -16,10 +16,36 @@
 
 #define NO_TOKENIZER "a tokenizer.json or tokenizer.model, or a checkpoint with one, is needed"
 
+/* What is made of a model's files; `c` NULL: the tokenizer alone. */
+struct load {
+    struct woq_tokenizer **t;
+    struct woq_chat **c;
+    const struct woq_chat_options *o;
+};
+
+/* After the tokenizer: both or none. */
+static int load_chat(const struct load *l, int rc, woq_tokenizer_file *file, void *ctx,
+                     struct woq_error *err)
+{
+    if (rc != WOQ_OK || !l->c)
+        return rc;
+    rc = woq_chat_from_files(l->c, file, ctx, l->o, err);
+    if (rc < 0) {
+        woq_tokenizer_close(*l->t);
+        *l->t = NULL;
+    }
+    return rc;
+}
+
+static int load_files(const struct load *l, woq_tokenizer_file *file, void *ctx,
+                      struct woq_error *err)
+{
+    return load_chat(l, woq_tokenizer_from_files(l->t, file, ctx, err), file, ctx, err);
+}
+
 /* Files of one folder, read when they are asked for. */
 struct folder {
     const char *dir;
-    const char *vocabulary; /* the only one that is wanted, or NULL */
     char *data[16];
     size_t n;
     struct woq_error err; /* of a file that is there and cannot be read */
@@ -31,9 +57,6 @@ static const char *folder_file(void *ctx, const char *name, size_t *bytes)
     struct woq_str path = { 0 };
     const char *data = NULL;
 
-    if (f->vocabulary && strncmp(name, "tokenizer_config", 16) != 0 &&
-        strncmp(name, "added_tokens", 12) != 0)
-        return NULL;
     if (f->n == sizeof(f->data) / sizeof(f->data[0]) ||
         woq_str_addf(&path, "%s/%s", f->dir, name) < 0)
         return NULL;
@@ -44,15 +67,17 @@ static const char *folder_file(void *ctx, const char *name, size_t *bytes)
     return data;
 }
 
-static int from_folder(struct woq_tokenizer **t, const char *path, struct woq_error *err)
+static int from_folder(const struct load *l, const char *path, struct woq_error *err)
 {
     struct folder f = { .dir = path };
-    int rc = woq_tokenizer_from_files(t, folder_file, &f, err);
+    int rc = load_files(l, folder_file, &f, err);
 
     if (f.err.status < 0) {
         if (rc == WOQ_OK)
-            woq_tokenizer_close(*t);
-        *t = NULL;
+            woq_tokenizer_close(*l->t);
+        if (rc == WOQ_OK && l->c)
+            woq_chat_close(*l->c);
+        *l->t = NULL;
         *err = f.err;
         rc = f.err.status;
     } else if (rc == WOQ_ITEM) {
@@ -66,13 +91,13 @@ static int from_folder(struct woq_tokenizer **t, const char *path, struct woq_er
     return rc;
 }
 
-/* A tokenizer's own file; its tokenizer_config.json lies beside it. */
-static int from_file(struct woq_tokenizer **t, const char *path, struct woq_error *err)
+/* A tokenizer's own file; its tokenizer_config.json and the like lie beside it. */
+static int from_file(const struct load *l, const char *path, struct woq_error *err)
 {
     const char *slash = strrchr(path, '/'), *config;
     char *data = NULL, *dir = NULL;
     size_t bytes = 0, config_bytes = 0;
-    struct folder f = { .vocabulary = path };
+    struct folder f = { 0 };
     int rc = woq_file_read(path, 0, &data, &bytes, err);
 
     f.dir = dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
@@ -80,8 +105,8 @@ static int from_file(struct woq_tokenizer **t, const char *path, struct woq_erro
         rc = woq_fail_nomem(err, strlen(path));
     if (rc == WOQ_OK && dir) {
         config = folder_file(&f, "tokenizer_config.json", &config_bytes);
-        rc = woq_tokenizer_open(t, data, bytes, config, config_bytes, err);
-        if (rc < 0)
+        rc = woq_tokenizer_open(l->t, data, bytes, config, config_bytes, err);
+        if ((rc = load_chat(l, rc, folder_file, &f, err)) < 0)
             woq_error_at(err, "%s", path);
     }
     for (size_t i = 0; i < f.n; i++)
@@ -92,7 +117,7 @@ static int from_file(struct woq_tokenizer **t, const char *path, struct woq_erro
 }
 
 /* The first frame of a model's stream is its MODL. */
-static int from_stream(struct woq_tokenizer **t, const char *path, struct woq_error *err)
+static int from_stream(const struct load *l, const char *path, struct woq_error *err)
 {
     struct woq_reader *r = NULL;
     struct woq_frame *f;
@@ -104,12 +129,20 @@ static int from_stream(struct woq_tokenizer **t, const char *path, struct woq_er
     if (rc == WOQ_OK || (rc == WOQ_ITEM && !woq_frame_is(f, "MODL")))
         rc = woq_fail(err, WOQ_ETYPE, NO_TOKENIZER, "stream '%s' does not begin with MODL", path);
     else if (rc == WOQ_ITEM)
-        rc = woq_modl_tokenizer(f, t, err);
+        rc = l->c ? woq_modl_chat(f, l->t, l->c, l->o, err) : woq_modl_tokenizer(f, l->t, err);
     woq_reader_close(r);
     return rc;
 }
 
-static int from_llama2c(struct woq_tokenizer **t, const char *path, struct woq_error *err)
+static const char *no_file(void *ctx, const char *name, size_t *bytes)
+{
+    (void)ctx;
+    (void)name;
+    (void)bytes;
+    return NULL;
+}
+
+static int from_llama2c(const struct load *l, const char *path, struct woq_error *err)
 {
     struct woq_str model = { 0 };
     char *data = NULL;
@@ -117,29 +150,45 @@ static int from_llama2c(struct woq_tokenizer **t, const char *path, struct woq_e
     int rc = woq_file_read(path, 0, &data, &bytes, err);
 
     if (rc == WOQ_OK && (rc = woq_llama2c_vocab(&model, data, bytes, err)) == WOQ_OK)
-        rc = woq_tokenizer_open(t, model.s, model.len, NULL, 0, err);
-    if (rc < 0)
+        rc = woq_tokenizer_open(l->t, model.s, model.len, NULL, 0, err);
+    if ((rc = load_chat(l, rc, no_file, NULL, err)) < 0)
         woq_error_at(err, "%s", path);
     woq_str_release(&model);
     free(data);
     return rc;
 }
 
-/* A GGUF file of any architecture, with or without tensors. */
-static int from_gguf(struct woq_tokenizer **t, const char *path, struct woq_error *err)
+/* The two files that stand for the keys of a GGUF file. */
+struct gguf_files {
+    const char *name; /* of the first one */
+    struct woq_str text, config;
+};
+
+static const char *gguf_file(void *ctx, const char *name, size_t *bytes)
 {
-    struct woq_str text = { 0 }, config = { 0 };
+    const struct gguf_files *f = ctx;
+    const struct woq_str *s = !strcmp(name, f->name)                   ? &f->text
+                              : !strcmp(name, "tokenizer_config.json") ? &f->config
+                                                                       : NULL;
+
+    *bytes = s ? s->len : 0;
+    return s ? s->s : NULL;
+}
+
+/* A GGUF file of any architecture, with or without tensors. */
+static int from_gguf(const struct load *l, const char *path, struct woq_error *err)
+{
+    struct gguf_files f = { 0 };
     struct woq_gguf g = { 0 };
-    const char *name;
     int rc = woq_gguf_open(&g, path, err);
 
-    if (rc == WOQ_OK && (rc = woq_gguf_tokenizer(&g, &name, &text, &config, err)) == WOQ_OK)
-        rc = woq_tokenizer_open(t, text.s, text.len, config.s, config.len, err);
+    if (rc == WOQ_OK && (rc = woq_gguf_tokenizer(&g, &f.name, &f.text, &f.config, err)) == WOQ_OK)
+        rc = load_files(l, gguf_file, &f, err);
     if (rc < 0)
         woq_error_at(err, "%s", path);
     woq_gguf_release(&g);
-    woq_str_release(&text);
-    woq_str_release(&config);
+    woq_str_release(&f.text);
+    woq_str_release(&f.config);
     return rc;
 }
 
@@ -155,14 +204,14 @@ static const char *side_file(void *ctx, const char *name, size_t *bytes)
     return NULL;
 }
 
-static int from_source(struct woq_tokenizer **t, const char *path, struct woq_error *err)
+static int from_source(const struct load *l, const char *path, struct woq_error *err)
 {
     struct woq_source *s = NULL;
     int rc = woq_source_open(&s, path, err);
 
     if (rc < 0)
         return rc;
-    rc = woq_tokenizer_from_files(t, side_file, s, err);
+    rc = load_files(l, side_file, s, err);
     if (rc == WOQ_ITEM)
         rc = s->no_tokenizer.status < 0
                  ? woq_fail(err, WOQ_ETYPE, NO_TOKENIZER, "%s", s->no_tokenizer.what)
@@ -175,7 +224,7 @@ static int from_source(struct woq_tokenizer **t, const char *path, struct woq_er
     return rc;
 }
 
-int woq_tokenizer_load(struct woq_tokenizer **t, const char *path, struct woq_error *err)
+static int load(const struct load *l, const char *path, struct woq_error *err)
 {
     static const unsigned char start_code[] = { 0x89, 'W', 'O', 'Q' };
     unsigned char magic[1024] = { 0 };
@@ -186,21 +235,32 @@ int woq_tokenizer_load(struct woq_tokenizer **t, const char *path, struct woq_er
     if (stat(path, &st) != 0)
         return woq_fail_errno(err, NULL, "can't open '%s'", path);
     if (S_ISDIR(st.st_mode))
-        return from_folder(t, path, err);
+        return from_folder(l, path, err);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return woq_fail_errno(err, NULL, "can't open '%s'", path);
     n = read(fd, magic, sizeof(magic));
     close(fd);
     if (n >= 4 && !memcmp(magic, start_code, 4))
-        return from_stream(t, path, err);
+        return from_stream(l, path, err);
     if (n >= 4 && !memcmp(magic, "GGUF", 4))
-        return from_gguf(t, path, err);
+        return from_gguf(l, path, err);
     if (n > 0 && woq_llama2c_is_vocab((const char *)magic, (size_t)n))
-        return from_llama2c(t, path, err);
+        return from_llama2c(l, path, err);
     /* safetensors has its '{' at byte 8, behind a length. */
     if (n > 0 && woq_tokenizer_is((const char *)magic, (size_t)n) &&
         !(n > 8 && magic[8] == '{' && !magic[7]))
-        return from_file(t, path, err);
-    return from_source(t, path, err);
+        return from_file(l, path, err);
+    return from_source(l, path, err);
+}
+
+int woq_tokenizer_load(struct woq_tokenizer **t, const char *path, struct woq_error *err)
+{
+    return load(&(struct load){ .t = t }, path, err);
+}
+
+int woq_chat_load(struct woq_chat **c, struct woq_tokenizer **t, const char *path,
+                  const struct woq_chat_options *o, struct woq_error *err)
+{
+    return load(&(struct load){ t, c, o }, path, err);
 }

@@ -1,12 +1,12 @@
-/* calib_samples.c -- where the tokens of a calibration come from: a text, or woq-tokens. */
+/* calib_samples.c -- where the tokens of a calibration come from: a text, conversations, or
+ * woq-tokens. */
 #include <woq/calib.h>
 #include <woq/model.h>
 #include <woq/tokens.h>
 
-#include <stdlib.h>
-
 struct encode {
     struct woq_tokenizer *tokenizer;
+    struct woq_chat *chat; /* NULL: texts as they are */
     struct woq_ids *ids;
 };
 
@@ -14,27 +14,36 @@ static int on_text(void *ctx, const char *text, size_t bytes, struct woq_error *
 {
     struct encode *e = ctx;
 
-    return woq_tokenizer_encode(e->tokenizer, text, bytes, true, e->ids, err);
+    return e->chat ? woq_chat_encode(e->chat, e->tokenizer, text, bytes, e->ids, err)
+                   : woq_tokenizer_encode(e->tokenizer, text, bytes, true, e->ids, err);
 }
 
-int woq_samples_draw(struct woq_ids *ids, const char *path, const struct woq_frame *modl, size_t n,
-                     size_t len, uint64_t seed, struct woq_error *err)
+static int on_sample(void *ctx, const uint32_t *sample, size_t n, struct woq_error *err)
 {
-    size_t *start = woq_alloc(n * sizeof *start, err);
+    int rc = WOQ_OK;
+
+    for (size_t i = 0; rc == WOQ_OK && i < n; i++)
+        rc = woq_ids_push(ctx, sample[i], err);
+    return rc;
+}
+
+int woq_samples_draw(struct woq_ids *ids, const char *path, const struct woq_chat_options *chat,
+                     const struct woq_frame *modl, size_t n, size_t len, uint64_t seed,
+                     struct woq_error *err)
+{
     struct woq_ids all = { 0 };
     struct encode e = { .ids = &all };
-    int rc = start ? woq_modl_tokenizer(modl, &e.tokenizer, err) : WOQ_ENOMEM;
+    int rc = chat ? woq_modl_chat(modl, &e.tokenizer, &e.chat, chat, err)
+                  : woq_modl_tokenizer(modl, &e.tokenizer, err);
 
     if (rc == WOQ_OK)
-        rc = woq_texts_each(path, NULL, on_text, &e, err);
+        rc = chat ? woq_chats_each(path, on_text, &e, err)
+                  : woq_texts_each(path, NULL, on_text, &e, err);
     if (rc == WOQ_OK)
-        rc = woq_sample_starts(start, n, all.n, len, seed, err);
-    for (size_t i = 0; rc == WOQ_OK && i < n; i++)
-        for (size_t k = 0; rc == WOQ_OK && k < len; k++)
-            rc = woq_ids_push(ids, all.ids[start[i] + k], err);
+        rc = woq_samples_each(&all, n, len, seed, on_sample, ids, err);
     woq_tokenizer_close(e.tokenizer);
+    woq_chat_close(e.chat);
     woq_ids_release(&all);
-    free(start);
     return rc;
 }
 

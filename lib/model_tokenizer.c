@@ -24,3 +24,23 @@ int woq_modl_tokenizer(const struct woq_frame *modl, struct woq_tokenizer **t,
                         "this model came without a tokenizer.json");
     return rc < 0 ? woq_error_at(err, "tokenizer") : rc;
 }
+
+int woq_modl_chat(const struct woq_frame *modl, struct woq_tokenizer **t, struct woq_chat **c,
+                  const struct woq_chat_options *o, struct woq_error *err)
+{
+    struct woq_frame view = *modl;
+    int rc = woq_modl_tokenizer(modl, t, err);
+
+    if (rc == WOQ_OK && (rc = woq_chat_from_files(c, frame_file, &view, o, err)) < 0) {
+        woq_tokenizer_close(*t);
+        *t = NULL;
+    }
+    return rc;
+}
+
+int woq_modl_chat_template(const struct woq_frame *modl, char **text, struct woq_error *err)
+{
+    struct woq_frame view = *modl;
+
+    return woq_chat_default(text, frame_file, &view, err);
+}

@@ -1,4 +1,5 @@
 /* tokens.c -- see tokens.h. */
+#include <woq/chat.h>
 #include <woq/json.h>
 #include <woq/tokens.h>
 
@@ -16,11 +17,16 @@ static bool is_blank(const char *line, size_t bytes)
     return true;
 }
 
-static int each_line(const char *path, line_fn *fn, void *ctx, struct woq_error *err)
+static const char *name_of(const char *path)
 {
-    char *data = NULL;
-    size_t bytes = 0, number = 1;
-    int rc = woq_file_read(path, SIZE_MAX, &data, &bytes, err);
+    return strcmp(path, "-") ? path : "<stdin>";
+}
+
+static int lines_each(const char *path, const char *data, size_t bytes, line_fn *fn, void *ctx,
+                      struct woq_error *err)
+{
+    size_t number = 1;
+    int rc = WOQ_OK;
 
     for (size_t at = 0; rc == WOQ_OK && at < bytes; number++) {
         const char *line = data + at, *end = memchr(line, '\n', bytes - at);
@@ -31,8 +37,19 @@ static int each_line(const char *path, line_fn *fn, void *ctx, struct woq_error 
             continue;
         rc = fn(ctx, line, n, err);
         if (rc < 0 && err && !err->where[0])
-            woq_error_at(err, "%s: line %zu", strcmp(path, "-") ? path : "<stdin>", number);
+            woq_error_at(err, "%s: line %zu", name_of(path), number);
     }
+    return rc;
+}
+
+static int each_line(const char *path, line_fn *fn, void *ctx, struct woq_error *err)
+{
+    char *data = NULL;
+    size_t bytes = 0;
+    int rc = woq_file_read(path, SIZE_MAX, &data, &bytes, err);
+
+    if (rc == WOQ_OK)
+        rc = lines_each(path, data, bytes, fn, ctx, err);
     free(data);
     return rc;
 }
@@ -73,7 +90,26 @@ int woq_texts_each(const char *path, const char *key, woq_text_fn *fn, void *ctx
         return each_line(path, keyed_line, &k, err);
     rc = woq_file_read(path, SIZE_MAX, &data, &bytes, err);
     if (rc == WOQ_OK && (rc = fn(ctx, data, bytes, err)) < 0)
-        woq_error_at(err, "%s", strcmp(path, "-") ? path : "<stdin>");
+        woq_error_at(err, "%s", name_of(path));
+    free(data);
+    return rc;
+}
+
+/* One value is one conversation, whatever its lines. */
+int woq_chats_each(const char *path, woq_text_fn *fn, void *ctx, struct woq_error *err)
+{
+    struct woq_json *v = NULL;
+    char *data = NULL;
+    size_t bytes = 0;
+    int rc = woq_file_read(path, SIZE_MAX, &data, &bytes, err);
+
+    if (rc == WOQ_OK && woq_json_parse(&v, data, bytes, NULL) == WOQ_OK) {
+        if ((rc = fn(ctx, data, bytes, err)) < 0)
+            woq_error_at(err, "%s", name_of(path));
+    } else if (rc == WOQ_OK) {
+        rc = lines_each(path, data, bytes, fn, ctx, err);
+    }
+    woq_json_free(v);
     free(data);
     return rc;
 }
@@ -161,4 +197,16 @@ int woq_sample_starts(size_t *start, size_t n_samples, size_t n_tokens, size_t s
     for (size_t i = 0; i < n_samples; i++)
         start[i] = (size_t)below(&seed, n_tokens - seqlen + 1);
     return WOQ_OK;
+}
+
+int woq_samples_each(const struct woq_ids *ids, size_t n_samples, size_t seqlen, uint64_t seed,
+                     woq_ids_fn *fn, void *ctx, struct woq_error *err)
+{
+    size_t *start = woq_alloc(n_samples * sizeof(*start), err);
+    int rc = start ? woq_sample_starts(start, n_samples, ids->n, seqlen, seed, err) : WOQ_ENOMEM;
+
+    for (size_t i = 0; rc == WOQ_OK && i < n_samples; i++)
+        rc = fn(ctx, ids->ids + start[i], seqlen, err);
+    free(start);
+    return rc;
 }

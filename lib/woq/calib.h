@@ -8,9 +8,9 @@
  * tokens goes through a temporary file); with the float path, as many activations again. */
 #ifndef WOQ_CALIB_H
 #define WOQ_CALIB_H
+#include <woq/chat.h>
 #include <woq/coproc.h>
 #include <woq/filter.h>
-#include <woq/tokens.h>
 
 #define WOQ_CALIB_MAX_SAMPLES (1 << 24)
 #define WOQ_CALIB_MAX_SEQLEN (1 << 20)
@@ -45,9 +45,11 @@ int woq_calib_take(struct woq_calib *c, struct woq_frame *f);
 /* After the last frame (rc == 0), or to clean up. Returns rc or what went wrong. */
 int woq_calib_close(struct woq_calib *c, int rc);
 
-/* n windows of len tokens of a text file, by the tokenizer of the MODL frame, drawn from `seed`. */
-int woq_samples_draw(struct woq_ids *ids, const char *path, const struct woq_frame *modl, size_t n,
-                     size_t len, uint64_t seed, struct woq_error *err);
+/* n windows of len tokens of a text file, or with `chat` of conversations, by the tokenizer (and
+ * the chat template) of the MODL frame, drawn from `seed`. */
+int woq_samples_draw(struct woq_ids *ids, const char *path, const struct woq_chat_options *chat,
+                     const struct woq_frame *modl, size_t n, size_t len, uint64_t seed,
+                     struct woq_error *err);
 /* All TOKN frames of a stream, which must be of one length: *n samples of *len tokens. */
 int woq_samples_load(struct woq_ids *ids, const char *spec, size_t *n, size_t *len,
                      struct woq_error *err);

@@ -3,6 +3,7 @@
 #ifndef WOQ_MODEL_H
 #define WOQ_MODEL_H
 #include <woq/arch.h>
+#include <woq/chat.h>
 #include <woq/frame.h>
 #include <woq/tokenizer.h>
 
@@ -16,6 +17,11 @@ int woq_modl_config(const struct woq_frame *modl, struct woq_json **config, stru
 /* The tokenizer of a MODL frame; a clear error if the checkpoint came without one. */
 int woq_modl_tokenizer(const struct woq_frame *modl, struct woq_tokenizer **t,
                        struct woq_error *err);
+/* The tokenizer and the chat template (chat.h); both or none. */
+int woq_modl_chat(const struct woq_frame *modl, struct woq_tokenizer **t, struct woq_chat **c,
+                  const struct woq_chat_options *o, struct woq_error *err);
+/* The text of the template that counts, malloc'ed; NULL if the model came without one. */
+int woq_modl_chat_template(const struct woq_frame *modl, char **text, struct woq_error *err);
 
 /* Sets meta of a weight frame: "name", "role", "block" (if any), "group" (if any). */
 int woq_tensor_meta(struct woq_frame *f, const struct woq_arch *a, const char *name,

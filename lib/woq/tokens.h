@@ -19,6 +19,9 @@ int woq_id_lines_each(const char *path, woq_ids_fn *fn, void *ctx, struct woq_er
  * seqlen. */
 int woq_sample_starts(size_t *start, size_t n_samples, size_t n_tokens, size_t seqlen,
                       uint64_t seed, struct woq_error *err);
+/* Calls fn on each of those windows of ids->ids. */
+int woq_samples_each(const struct woq_ids *ids, size_t n_samples, size_t seqlen, uint64_t seed,
+                     woq_ids_fn *fn, void *ctx, struct woq_error *err);
 
 /* "[1,2,3]\n" appended. */
 int woq_ids_print(struct woq_str *out, const uint32_t *ids, size_t n, struct woq_error *err);

@@ -72,7 +72,7 @@ checkpoints() {
 @test "woq-scheme" { checkpoints && runs woq-scheme && woq-extract out | woq-ls | grep -c QTEN | grep -x 7; }
 @test "woq-dequant" { checkpoints && runs woq-dequant && [ -e float/config.json ] && ! woq-ls float.wts | grep QTEN; }
 @test "woq-eval" { checkpoints && runs woq-eval && [ -s logits.npy ] && [ "$(grep -c perplexity <<<"$output")" -ge 3 ]; }
-@test "woq-tokens" { checkpoints && runs woq-tokens && woq-fsck calib.wts && [[ $output == *'['*']'*hello* ]]; }
+@test "woq-tokens" { checkpoints && runs woq-tokens && woq-fsck calib.wts && [[ $output == *'['*']'*'[user] hello'*hello* ]] && woq-fsck talks.wts; }
 @test "woq-info" { runs woq-info && [[ $output == *'"isa":"ref","runnable":true,"chosen":true'* ]]; }
 @test "woq-stream(5): the bytes of the example" {
     awk '/^\.Sh EXAMPLES/ { on = 1 } on && /^\.Ed/ { exit } lit; on && /^\.Bd/ { lit = 1 }' \

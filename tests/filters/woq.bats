@@ -188,7 +188,7 @@ gptq() { woq quantize m out --method gptq --format gptq --quiet "${LAYERS[@]}" "
 @test "gptq: what is missing or wrong is named before anything runs" {
     calibrated
     run -2 --separate-stderr gptq
-    [[ $stderr == 'woq quantize: --method gptq is calibrated: want --text FILE or --tokens SPEC'* ]]
+    [[ $stderr == 'woq quantize: --method gptq is calibrated: want --text FILE, --chat FILE or --tokens SPEC'* ]]
     run -2 --separate-stderr gptq --text "b o'ok.txt" --block-size 0
     [[ $stderr == *'--block-size 0: want '* ]]
     run -2 --separate-stderr gptq --text "b o'ok.txt" --emit hess

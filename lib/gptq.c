@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 128, FEW_ROWS = 64, LANES = 32, SHRINKS = 80, SIDE = 16 };
+enum { ROWS = 128, FEW_ROWS = 64, LANES = 32, SIDE = 16 };
 
 void woq_gptq_opts_init(struct woq_gptq_opts *o)
 {
@@ -30,113 +30,12 @@ struct tile {
     float *x;            /* [n][lanes] weights with feedback; of finished columns, errors */
     float *w;            /* [n][lanes] weights as they came, dead columns 0 */
     float *scale, *zero; /* [n_groups][lanes] */
-    float *fresh;        /* [most columns that ranges of one block need][lanes] */
+    float *fresh;        /* [n, or group if ranges come early][lanes] what ranges come from */
     float *q;            /* [lanes] */
     float *row;          /* [n] one group of one row */
     uint8_t *codes;      /* [n][lanes] */
     double *loss;        /* [lanes] */
 };
-
-/* What the ranges of a group come to before they are shrunk. */
-struct range {
-    float lo, hi;
-    bool negative; /* full range: the scale is */
-};
-
-/* Integers: scale and zero, algorithms.md 3.4 with lo = -hi for every symmetric group; full range:
- * the end of the larger magnitude, -hi or (negative) hi, gets the code 0, algorithms.md 1.3.
- * Codebooks: by the rule of the format. */
-static void params(const struct woq_gptq_run *r, const struct range *a, float shrink, float *scale,
-                   float *zero)
-{
-    const struct woq_grid *g = &r->grid;
-    const float lo = shrink * a->lo, hi = shrink * a->hi;
-    const float x = r->o->scheme.full_range ? hi / g->mid : (hi - lo) / g->maxq;
-
-    if (g->levels) {
-        woq_group_params(scale, zero, &a->lo, &a->hi, 1, shrink, g);
-        return;
-    }
-    *scale = x > 0 ? a->negative ? -x : x : 2 / g->maxq;
-    woq_grid_round(g, scale, 1);
-    *zero = r->o->scheme.sym ? g->mid : rintf((x > 0 ? -lo : 1) / *scale);
-    if (g->f16 && *zero > g->maxq) /* the rounded scale may be too small for the range */
-        *zero = g->maxq;
-}
-
-/* How far the i-th candidate shrinks a range: of powers of two only the next one is another. */
-static int n_shrinks(const struct woq_gptq_run *r)
-{
-    return r->grid.format->scale == WOQ_SCALE_E8M0 ? 2 : SHRINKS;
-}
-
-static float shrink_at(const struct woq_gptq_run *r, int i)
-{
-    return n_shrinks(r) == 2 ? (float)(1 + i) : 1 - (float)i / 100;
-}
-
-static float powered(const struct woq_gptq_run *r, const float *x, size_t n, float scale,
-                     float zero)
-{
-    float sum = 0;
-    uint8_t code;
-
-    for (size_t j = 0; j < n; j++) {
-        const float d = fabsf(woq_gptq_code(r, x[j], scale, zero, &code) - x[j]);
-
-        sum += d > 0 ? (float)pow((double)d, 2.4) : 0;
-    }
-    return sum;
-}
-
-static float loss_of(const struct woq_gptq_run *r, const float *x, const float *weight, size_t n,
-                     float scale, float zero)
-{
-    const struct woq_kernels *k = woq_kernels();
-    float loss;
-
-    if (r->o->search == WOQ_GPTQ_MSE)
-        return powered(r, x, n, scale, zero);
-    if (!r->grid.levels)
-        return k->quant_err(x, weight, n, scale, zero, r->grid.maxq);
-    k->level_err_groups(&loss, x, weight, n, n, &scale, r->grid.levels);
-    return loss;
-}
-
-/* scale and zero for `n` weights of one row; weight: their importance for the search. */
-static void find_params(const struct woq_gptq_run *r, const float *x, const float *weight, size_t n,
-                        float *scale, float *zero)
-{
-    struct range a;
-    float best = INFINITY;
-
-    woq_kernels()->minmax_f32(&a.lo, &a.hi, x, n);
-    a.lo = a.lo < 0 ? a.lo : 0;
-    a.hi = a.hi > 0 ? a.hi : 0;
-    a.negative = r->o->scheme.full_range && a.hi > -a.lo;
-    if (r->o->scheme.sym) {
-        a.hi = -a.lo > a.hi ? -a.lo : a.hi;
-        a.lo = -a.hi;
-    }
-    if (a.lo == 0 && a.hi == 0 && !r->grid.levels) {
-        a.lo = -1;
-        a.hi = 1;
-    }
-    params(r, &a, 1, scale, zero);
-    if (r->o->search == WOQ_GPTQ_MINMAX)
-        return;
-    for (int i = 0; i < n_shrinks(r); i++) {
-        float s, z, loss;
-
-        params(r, &a, shrink_at(r, i), &s, &z);
-        loss = loss_of(r, x, weight, n, s, z);
-        if (loss < best) {
-            best = loss;
-            *scale = s;
-            *zero = z;
-        }
-    }
-}
 
 /* Group of position c: consecutive in permuted order, or the column's own where groups stay put. */
 static size_t group_of(const struct woq_gptq_run *r, size_t c)
@@ -144,34 +43,28 @@ static size_t group_of(const struct woq_gptq_run *r, size_t c)
     return (woq_gptq_groups_move(r) ? c : r->f->perm[c]) / r->group;
 }
 
-/* The ranges of a group are there: double quantization of its scales, which are a run of them
- * (algorithms.md 3.8); then beside the tile. */
-static void take_params(struct tile *t, size_t g)
+/* Ranges of group g from its n weights x [n][lanes]; then double quantization of its scales, which
+ * are a run of them (algorithms.md 3.8). */
+static void find_params(struct tile *t, size_t g, const float *x, const float *weight, size_t n)
 {
     const struct woq_gptq_run *r = t->r;
     const struct woq_double_quant *d = &r->o->scheme.dq;
     const size_t at = t->row0 * r->n_groups + g, run = t->index * r->n_groups + g;
-    float zero;
+    float *scale = t->scale + g * t->lanes, *zero = t->zero + g * t->lanes, shift;
 
-    if (d->on) {
-        r->out->scale_scale[run] = woq_nested_run(r->scale + at, r->out->scale_codes + at, t->rows,
-                                                  r->n_groups, d->bits, !d->sym, 0, &zero);
-        if (r->out->scale_zero)
-            r->out->scale_zero[run] = zero;
-    }
+    woq_gptq_ranges(r, scale, zero, x, weight, n, t->rows, t->lanes, t->row);
     for (size_t i = 0; i < t->rows; i++) {
-        t->scale[g * t->lanes + i] = r->scale[at + i * r->n_groups];
-        t->zero[g * t->lanes + i] = r->zero[at + i * r->n_groups];
+        r->scale[at + i * r->n_groups] = scale[i];
+        r->zero[at + i * r->n_groups] = zero[i];
     }
-}
-
-static void row_params(const struct tile *t, size_t i, size_t g, const float *x,
-                       const float *weight, size_t n)
-{
-    const struct woq_gptq_run *r = t->r;
-    const size_t at = (t->row0 + i) * r->n_groups + g;
-
-    find_params(r, x, weight, n, r->scale + at, r->zero + at);
+    if (!d->on)
+        return;
+    r->out->scale_scale[run] = woq_nested_run(r->scale + at, r->out->scale_codes + at, t->rows,
+                                              r->n_groups, d->bits, !d->sym, 0, &shift);
+    if (r->out->scale_zero)
+        r->out->scale_zero[run] = shift;
+    for (size_t i = 0; i < t->rows; i++)
+        scale[i] = r->scale[at + i * r->n_groups];
 }
 
 /* Ranges of all groups from the weights as they came, in the original order of columns: with
@@ -183,14 +76,14 @@ static void early_params(struct tile *t)
     for (size_t g = 0; g < r->n_groups; g++) {
         const size_t c0 = g * r->group, n = r->n - c0 < r->group ? r->n - c0 : r->group;
 
+        memset(t->fresh, 0, n * t->lanes * sizeof *t->fresh);
         for (size_t i = 0; i < t->rows; i++) {
-            memcpy(t->row, r->w + (t->row0 + i) * r->n + c0, n * sizeof *t->row);
-            for (size_t c = 0; r->o->static_groups && c < n; c++)
-                if (r->f->dead[c0 + c])
-                    t->row[c] = 0;
-            row_params(t, i, g, t->row, r->f->diag + c0, n);
+            const float *row = r->w + (t->row0 + i) * r->n + c0;
+
+            for (size_t c = 0; c < n; c++)
+                t->fresh[c * t->lanes + i] = r->o->static_groups && r->f->dead[c0 + c] ? 0 : row[c];
         }
-        take_params(t, g);
+        find_params(t, g, t->fresh, r->f->diag + c0, n);
     }
 }
 
@@ -202,7 +95,7 @@ static void block_params(struct tile *t, size_t b0, size_t b1)
     const size_t first = (b0 + r->group - 1) / r->group * r->group;
     const size_t last = (b1 - 1) / r->group * r->group;
     const size_t end = r->n - last < r->group ? r->n : last + r->group;
-    const float *x = t->w + b0 * t->lanes;
+    const float *x = t->w;
 
     if (first >= b1)
         return;
@@ -212,18 +105,11 @@ static void block_params(struct tile *t, size_t b0, size_t b1)
         woq_factor_walk(r->f, t->fresh, t->lanes, b0, end, end, NULL, NULL);
         for (size_t k = b0 * t->lanes; k < end * t->lanes; k++)
             t->fresh[k] += t->w[k];
-        x = t->fresh + b0 * t->lanes;
+        x = t->fresh;
     }
-    for (size_t c = first; c < b1; c += r->group) {
-        const size_t n = r->n - c < r->group ? r->n - c : r->group;
-
-        for (size_t i = 0; i < t->rows; i++) {
-            for (size_t j = 0; j < n; j++)
-                t->row[j] = x[(c - b0 + j) * t->lanes + i];
-            row_params(t, i, group_of(r, c), t->row, r->weight + c, n);
-        }
-        take_params(t, group_of(r, c));
-    }
+    for (size_t c = first; c < b1; c += r->group)
+        find_params(t, group_of(r, c), x + c * t->lanes, r->weight + c,
+                    r->n - c < r->group ? r->n - c : r->group);
 }
 
 /* Column c of every row: its code, its part of the loss, its error. */
@@ -289,7 +175,8 @@ static void scatter(const struct tile *t)
 static size_t place(struct tile *t, const struct woq_gptq_run *r, char *memory)
 {
     const size_t lanes = (r->tile_rows + LANES - 1) / LANES * LANES, wide = r->n * lanes;
-    const size_t floats = lanes + (r->early ? 2U : 3U) * wide + 2 * r->n_groups * lanes + r->n;
+    const size_t fresh = r->early ? r->group * lanes : wide;
+    const size_t floats = lanes + 2 * wide + fresh + 2 * r->n_groups * lanes + r->n;
 
     if (memory) {
         t->lanes = lanes;

@@ -56,6 +56,11 @@ static inline bool woq_gptq_groups_move(const struct woq_gptq_run *r)
     return r->o->order == WOQ_ORDER_ACT && !r->o->static_groups;
 }
 
+/* scale and zero [rows] of one group of each row from its n weights x [n][lanes], by o->search with
+ * the importance weight [n]; rows up to a multiple of 16 within lanes may be read and written. row:
+ * n floats of scratch. */
+void woq_gptq_ranges(const struct woq_gptq_run *r, float *scale, float *zero, const float *x,
+                     const float *weight, size_t n, size_t rows, size_t lanes, float *row);
 /* Sweeps over what the column loop made of all rows; see struct woq_gptq_opts.refit. Sets
  * report->error and report->refit_error. */
 int woq_gptq_refit(struct woq_gptq_run *r, struct woq_gptq_report *report, struct woq_error *err);

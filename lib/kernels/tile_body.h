@@ -228,8 +228,33 @@ static void tile_codes(uint8_t *codes, const float *x, const struct woq_tile_gri
     }
 }
 
+static void tile_shrink(float *factor, const float *x, size_t stride, const float *weight, size_t n,
+                        const float *scale, const float *zero, float maxq, const float *factors,
+                        size_t n_factors)
+{
+    const v16 full = v_load(scale), mid = v_load(zero), top = v_set(maxq), none = v_set(0.0f);
+    v16 best = v_set(3e38f), which = v_set(factors[0]);
+
+    for (size_t k = 0; k < n_factors; k++) {
+        const v16 s = v_mul(full, v_set(factors[k])), inv = reciprocal(s);
+        v16 sum = none;
+
+        for (size_t i = 0; i < n; i++) {
+            const v16 t = v_add(v_mul(v_load(x + i * stride), inv), mid);
+            const v16 d = v_sub(t, v_rint(v_min(v_max(t, none), top)));
+
+            sum = v_add(sum, v_mul(v_set(weight[i]), v_mul(d, d)));
+        }
+        sum = v_mul(sum, v_mul(s, s));
+        which = v_if_gt(best, sum, v_set(factors[k]), which);
+        best = v_if_gt(best, sum, sum, best);
+    }
+    v_store(factor, which);
+}
+
 const struct woq_kernels WOQ_PART(tile) = {
     .tile_fit = tile_fit,
     .tile_sums = tile_sums,
     .tile_codes = tile_codes,
+    .tile_shrink = tile_shrink,
 };

@@ -109,6 +109,12 @@ struct woq_kernels {
     /* those codes, q - lo or the number of the level, [n][16] */
     void (*tile_codes)(uint8_t *codes, const float *x, const struct woq_tile_grid *grid,
                        const float *scale, const float *min);
+    /* Sixteen groups of n elements, element i of group g at x[i * stride + g]: of the factors the
+     * first one with the least sum of weight[i] * (x - dequant(code))^2 for the scale times it and
+     * the same zero, codes by x * (1 / scale). maxq < 2^22, weights >= 0, all finite. */
+    void (*tile_shrink)(float *factor, const float *x, size_t stride, const float *weight, size_t n,
+                        const float *scale, const float *zero, float maxq, const float *factors,
+                        size_t n_factors);
     /* --- vectors --- */
     float (*dot_f32)(const float *a, const float *b, size_t n);
     float (*sum_f32)(const float *x, size_t n);

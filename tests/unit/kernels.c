@@ -735,6 +735,53 @@ static void tiles_equal_the_reference(void **unused)
     }
 }
 
+/* The factor that each group gets is the best by quant_err, the first of equals, on any ISA. */
+static void ranges_shrink_to_the_best(void **unused)
+{
+    enum { N = 33, STRIDE = 40, FACTORS = 80 };
+    const struct woq_kernels *tables[MAX_TABLES];
+    int runnable[MAX_TABLES];
+    const size_t n_tables = woq_kernels_all(tables, runnable, MAX_TABLES);
+    static float x[N * STRIDE], weight[N];
+    float factors[FACTORS], scale[16], zero[16], want[16], got[16];
+
+    (void)unused;
+    state = seed;
+    for (int i = 0; i < FACTORS; i++)
+        factors[i] = 1 - (float)i / 100;
+    for (int turn = 0; turn < 50; turn++) {
+        for (size_t i = 0; i < N * STRIDE; i++)
+            x[i] = draw(turn % 3 ? GAUSS : TIES);
+        for (size_t i = 0; i < N; i++)
+            weight[i] = turn % 2 ? 1 : fabsf(draw(GAUSS));
+        for (size_t g = 0; g < 16; g++) {
+            scale[g] = g == 3 ? 1e-40f : (g % 2 ? -0.1f : 0.3f) + fabsf(draw(GAUSS)) / 8;
+            zero[g] = (float)(g / 2);
+        }
+        tables[0]->tile_shrink(want, x, STRIDE, weight, N, scale, zero, 15, factors, FACTORS);
+        for (size_t t = 1; t < n_tables; t++) {
+            if (!runnable[t])
+                continue;
+            tables[t]->tile_shrink(got, x, STRIDE, weight, N, scale, zero, 15, factors, FACTORS);
+            assert_memory_equal(want, got, sizeof want);
+        }
+        for (size_t g = 0; g < 16; g++) {
+            float group[N], best = INFINITY, mine;
+
+            for (size_t i = 0; i < N; i++)
+                group[i] = x[i * STRIDE + g];
+            for (int i = 0; i < FACTORS; i++)
+                best = fminf(best, tables[0]->quant_err(group, weight, N, scale[g] * factors[i],
+                                                        zero[g], 15));
+            mine = tables[0]->quant_err(group, weight, N, scale[g] * want[g], zero[g], 15);
+            if (g == 3) /* no reciprocal: every factor is as good */
+                assert_true(want[g] == 1);
+            else
+                assert_true(mine <= best * 1.0001f);
+        }
+    }
+}
+
 /* Values that lie on a grid are found again, and their codes. */
 static void a_tile_on_a_grid_is_fitted_exactly(void **unused)
 {
@@ -771,6 +818,7 @@ int main(void)
         cmocka_unit_test(codes_clamp_and_round_to_even),
         cmocka_unit_test(empty_and_nan_groups),
         cmocka_unit_test(tiles_equal_the_reference),
+        cmocka_unit_test(ranges_shrink_to_the_best),
         cmocka_unit_test(a_tile_on_a_grid_is_fitted_exactly),
         cmocka_unit_test(rank_updates_follow_the_order_of_k),
         cmocka_unit_test(rank_updates_go_down_a_tall_matrix),

@@ -88,13 +88,15 @@ $(B)/fuzz/%: $(B)/fuzz/%.o $(if $(FUZZER),,$(B)/fuzz/driver.o) $(B)/libwoq.a
 -include $(OBJ:.o=.d)
 
 # ---------------------------------------------------------------- checks
-.PHONY: check check-slow check-arm64 check-emulated bench interop lint layers fuzz model demo
+.PHONY: check compat check-slow check-arm64 check-emulated bench interop lint layers fuzz model demo
 BATS := $(wildcard tests/filters/*.bats tests/pipelines/*.bats)
 PROVE = PATH="$(abspath $(BIN)):$$PATH" WOQ_BUILD="$(abspath $(B))" WOQ_ROOT="$(CURDIR)" \
 	CMOCKA_MESSAGE_OUTPUT=TAP prove -e tests/run
 check: all $(UNIT) $(FUZZ)  ## run the tests: make check [SAN=address,undefined] [T='tests/filters/x.bats']
 	$(Q)rm -rf $(B)/tap
 	$(Q)$(PROVE) -j2 $(or $(T),$(UNIT) $(FUZZ) $(BATS)) || { tests/failures $(B); exit 1; }
+compat: check  ## write man/woq-compat.7 from what the tests were seen to do
+	$(Q)tests/compat $(B) man/woq-compat.7
 check-slow: all model  ## the tests on the real model, over ssh too (a few minutes)
 	$(Q)rm -rf $(B)/tap
 	$(Q)$(PROVE) $(or $(T),$(wildcard tests/slow/*.bats)) || { tests/failures $(B); exit 1; }

@@ -7,6 +7,8 @@ load ../helpers
 ARCHS=$GOLDEN/archs
 
 names() { for d in "$ARCHS"/*/; do basename "$d"; done; }
+# seen STEP FIXTURE: a row of tests/compat
+seen() { echo "# compat | $1 | $2 | yes" >&3; }
 logits() { woq-eval -q --tokens "$IDS_FILE" --logits "$1" "${@:2}" >/dev/null; }
 # tensors FILE.safetensors: "name 4x5" for each, sorted
 tensors() {
@@ -30,6 +32,7 @@ setup_file() {
         tensors "$a/model.safetensors" >t.txt
         sort "$ARCHS/$a/tensors.txt" | cmp - t.txt
         woq-extract "$a" | woq-diff -q "$a.wts" -
+        seen checkpoint "$a"
         rm -r "$a" "$a.wts"
     done
 }
@@ -45,6 +48,7 @@ setup_file() {
         logits float.npy f.wts
         cmp one.npy two.npy
         run ! cmp one.npy float.npy
+        seen rounded "$a"
         rm -r q ./*.npy
     done
 }
@@ -62,6 +66,7 @@ setup_file() {
         woq-extract q | logits two.npy
         logits one.npy q.wts
         cmp one.npy two.npy
+        seen GPTQ "$a"
         rm -r q
     done
 }
@@ -90,6 +95,7 @@ samples() { # COUNT LENGTH
         run ! cmp one.npy float.npy
         woq-ls q.wts >ls.txt
         run ! grep -E 'TENS .*(_proj|c_attn|query_key_value|fc1|Wqkv)\.weight' ls.txt
+        seen calibrated "$a"
         rm -r q
     done
 }
@@ -132,6 +138,7 @@ samples() { # COUNT LENGTH
         logits one.npy m.wts
         logits two.npy back.wts
         cmp one.npy two.npy
+        seen GGUF "$a"
         n=$((n + 1))
     done < <(grep -v '^#' "$ARCHS/gguf.rows")
     [ "$n" -ge 48 ]

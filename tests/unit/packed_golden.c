@@ -163,8 +163,10 @@ static void all_cases(void **state)
         if (e->d_name[0] == '.' || strstr(e->d_name, ".py"))
             continue;
         snprintf(out, sizeof out, "%s/out", scratch);
-        if (read_and_write(e->d_name, out))
+        const bool written = read_and_write(e->d_name, out);
+        if (written)
             expect_same_files(e->d_name, out);
+        printf("# compat | format | %s | %s\n", e->d_name, written ? "read, written" : "read");
         remove_folder(out);
         n++;
     }

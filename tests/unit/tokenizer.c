@@ -116,6 +116,8 @@ static void test_families(void **state)
         if (woq_tokenizer_open(&t, text, bytes, NULL, 0, &err) < 0)
             fail_msg("%s: %s", names[i], err.what);
         assert_int_equal(check_cases(t, cases, names[i]), 0);
+        printf("# compat | tokenizer | tokenizer.json of %s | %zu texts\n", names[i],
+               woq_json_len(cases));
         woq_tokenizer_close(t);
         woq_json_free(cases);
         woq_str_release(&path);

@@ -128,7 +128,14 @@ static size_t check_family(const struct woq_tokenizer *t, const struct woq_json 
     return bad;
 }
 
-static void check_file(const char *path)
+/* A row of tests/compat. */
+static void seen(const char *kind, const char *name, size_t n_bad)
+{
+    if (!n_bad)
+        printf("# compat | tokenizer | %s, %s | 500 texts\n", kind, name);
+}
+
+static void check_file(const char *path, const char *kind)
 {
     struct woq_json *all = read_json(path), *strings = read_json(GOLDEN "strings.json");
     size_t bad = 0;
@@ -143,7 +150,9 @@ static void check_file(const char *path)
 
         assert_int_equal(woq_tokenizer_encode(t, "", 0, true, &ids, &err), WOQ_OK);
         assert_true(same_ids(&ids, woq_json_get(family, "template")));
-        bad += check_family(t, family, strings, name);
+        const size_t wrong = check_family(t, family, strings, name);
+        seen(kind, name, wrong);
+        bad += wrong;
         woq_ids_release(&ids);
         woq_tokenizer_close(t);
     }
@@ -155,19 +164,19 @@ static void check_file(const char *path)
 static void test_byte_level(void **state)
 {
     (void)state;
-    check_file(GOLDEN "byte_level.json");
+    check_file(GOLDEN "byte_level.json", "tokenizer.json BPE");
 }
 
 static void test_metaspace(void **state)
 {
     (void)state;
-    check_file(GOLDEN "metaspace.json");
+    check_file(GOLDEN "metaspace.json", "tokenizer.json BPE of SentencePiece");
 }
 
 static void test_unigram(void **state)
 {
     (void)state;
-    check_file(GOLDEN "unigram.json");
+    check_file(GOLDEN "unigram.json", "tokenizer.json Unigram");
 }
 
 /* Decoding leaves control pieces out, as the original does. */
@@ -221,7 +230,9 @@ static void test_sentencepiece(void **state)
         if (woq_file_read(path.s, 0, &data, &bytes, &err) < 0 ||
             woq_tokenizer_open(&t, data, bytes, NULL, 0, &err) < 0)
             fail_msg("%s: %s", path.s, err.what);
-        bad += check_model(t, model, strings, name, true);
+        const size_t wrong = check_model(t, model, strings, name, true);
+        seen("SentencePiece model", name, wrong);
+        bad += wrong;
         woq_tokenizer_close(t);
         woq_str_release(&path);
         free(data);
@@ -251,7 +262,9 @@ static void test_tiktoken(void **state)
 
         if (woq_tokenizer_open(&t, data, bytes, config, strlen(config), &err) < 0)
             fail_msg("%s: %s", name, err.what);
-        bad += check_model(t, class, strings, name, false);
+        const size_t wrong = check_model(t, class, strings, name, false);
+        seen("tiktoken file", name, wrong);
+        bad += wrong;
         woq_tokenizer_close(t);
         free(config);
     }

@@ -32,7 +32,7 @@ struct woq_linear_kind {
     const char *suffix[WOQ_LINEAR_PARTS]; /* "MODULE.SUFFIX", of the codes first; NULL: none */
     const char *format;                   /* where the configuration cannot tell; NULL */
     size_t mark;                          /* a part that only this kind has; 0 */
-    bool null_bias;                       /* a bias of zeros beside the mark stands for none */
+    const char *null_bias; /* "MODULE.SUFFIX" of a bias whose zeros stand for none; NULL */
     /* WOQ_ITEM: a linear, and every tensor has the shape that load will rely on; WOQ_OK: a tensor
      * of another kind. `l` has its parts, NULL where the file has none. */
     int (*measure)(struct woq_linear *l, const struct woq_linear_told *told, struct woq_error *err);
@@ -47,6 +47,7 @@ struct woq_linear {
     const struct woq_st_tensor *codes;  /* part[0], or the float tensor */
     const struct woq_st_tensor *part[WOQ_LINEAR_PARTS];
     size_t n_out, n_in;
+    size_t model_in; /* inputs that the architecture gives it; 0 = not known */
     int bits;
     char stored[16]; /* for --list */
     /* What else `measure` found out: what counts depends on the kind. Packed in words: */

@@ -188,6 +188,17 @@ static int read_compressed_tensors(struct woq_linear_told *c, const struct woq_j
     return rc;
 }
 
+/* formats.md 4.e: qconfig.json tells of each linear */
+static int read_inc(struct woq_linear_told *c, const struct woq_json *q, struct woq_error *err)
+{
+    (void)q;
+    (void)err;
+    use(c, &woq_layout_inc_scaled);
+    use(c, &woq_layout_inc_own);
+    use_kind(c, &woq_inc_float_kind);
+    return WOQ_OK;
+}
+
 /* formats.md 4.f, 4.g, 4.h: each linear tells of itself */
 static int read_bnb(struct woq_linear_told *c, const struct woq_json *q, struct woq_error *err)
 {
@@ -228,6 +239,14 @@ static const struct method {
 };
 #define N_METHODS (sizeof methods / sizeof *methods)
 
+/* Neural Compressor's qconfig.json: its keys are Python's tuples of a module and its class. */
+static bool is_qconfig(const struct woq_json *quant)
+{
+    const char *key = woq_json_key(woq_json_first(quant));
+
+    return key && strncmp(key, "('", 2) == 0;
+}
+
 int woq_linear_told_read(struct woq_linear_told *c, const struct woq_json *quant,
                          struct woq_error *err)
 {
@@ -235,6 +254,10 @@ int woq_linear_told_read(struct woq_linear_told *c, const struct woq_json *quant
     struct woq_str known = { 0 };
 
     *c = (struct woq_linear_told){ .quant = quant };
+    if (is_qconfig(quant)) {
+        c->format = "inc";
+        return read_inc(c, quant, err);
+    }
     if (!method)
         return woq_fail(err, WOQ_EDATA, NULL,
                         "config.json has a quantization_config without quant_method");

@@ -2,6 +2,7 @@
  * is floats. */
 #include <formats/linear.h>
 #include <formats/source.h>
+#include <woq/arch.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 
 struct state {
     struct woq_linear_told told;
+    struct woq_config model;    /* arch NULL: not known */
     struct woq_linear *linears; /* per item */
     struct woq_buf scratch[2];
     size_t last;
@@ -36,6 +38,22 @@ static const struct woq_st_tensor *part_of(const struct woq_source *s, const cha
     return t;
 }
 
+/* Inputs of "MODULE.weight" by config.json, 0 if that does not tell. */
+static size_t model_inputs(const struct woq_config *c, const char *name, size_t module)
+{
+    struct woq_str weight = { 0 };
+    struct woq_place place;
+    uint64_t shape[2] = { 0, 0 };
+    unsigned n_dims = 0;
+
+    if (c->arch && woq_str_addf(&weight, "%.*s.weight", (int)module, name) == WOQ_OK &&
+        woq_arch_place(c->arch, weight.s, &place) &&
+        (place.block < 0 || (size_t)place.block < c->n_layers))
+        woq_config_shape(c, &place, &n_dims, shape);
+    woq_str_release(&weight);
+    return n_dims == 2 ? (size_t)shape[1] : 0;
+}
+
 /* WOQ_ITEM: `t` holds the codes of a linear of this kind. */
 static int look(struct woq_linear *l, const struct woq_source *s, const struct woq_linear_kind *k,
                 const struct woq_st_tensor *t, size_t module, struct woq_error *err)
@@ -46,7 +64,10 @@ static int look(struct woq_linear *l, const struct woq_source *s, const struct w
     for (size_t i = 0; i < WOQ_LINEAR_PARTS; i++)
         if (k->suffix[i])
             l->part[i] = part_of(s, t->name, module, k->suffix[i]);
-    return k->mark && !l->part[k->mark] ? WOQ_OK : k->measure(l, &p->told, err);
+    if (k->mark && !l->part[k->mark])
+        return WOQ_OK;
+    l->model_in = model_inputs(&p->model, t->name, module);
+    return k->measure(l, &p->told, err);
 }
 
 static int add_linear(struct woq_source *s, const struct woq_linear *l, size_t module,
@@ -85,14 +106,38 @@ static bool is_null(const struct woq_st_tensor *t)
     return n == 0;
 }
 
+/* The length of its module if `t` is a bias that such a kind always has. */
+static size_t is_bias(const struct woq_source *s, const struct woq_linear_kind *k,
+                      const struct woq_st_tensor *t)
+{
+    const size_t module = k->null_bias ? module_bytes(t->name, k->null_bias) : 0;
+
+    return module && part_of(s, t->name, module, k->suffix[k->mark]) ? module : 0;
+}
+
+/* A bias of zeros is none; another one is called as that of a float linear. */
+static int add_bias(struct woq_source *s, const struct woq_st_tensor *t, size_t module,
+                    struct woq_error *err)
+{
+    struct state *p = s->priv;
+    struct woq_str name = { 0 };
+
+    if (is_null(t))
+        return WOQ_OK;
+    if (!woq_source_add_st(s, t, err))
+        return WOQ_ENOMEM;
+    p->linears[s->n_items - 1].codes = t;
+    if (woq_str_addf(&name, "%.*s.bias", (int)module, t->name) < 0)
+        return woq_fail_nomem(err, module);
+    free(s->items[s->n_items - 1].name);
+    s->items[s->n_items - 1].name = name.s; /* malloc'ed, changes hands */
+    return WOQ_OK;
+}
+
 /* Does `t` belong to a linear whose codes are there, as another of its tensors? */
 static bool is_part(const struct woq_source *s, const struct woq_linear_kind *k,
                     const struct woq_st_tensor *t)
 {
-    const size_t biased = k->null_bias ? module_bytes(t->name, "bias") : 0;
-
-    if (biased)
-        return is_null(t) && part_of(s, t->name, biased, k->suffix[k->mark]);
     for (size_t i = 1; i < WOQ_LINEAR_PARTS; i++) {
         const size_t module = k->suffix[i] ? module_bytes(t->name, k->suffix[i]) : 0;
         if (module && part_of(s, t->name, module, k->suffix[0]))
@@ -129,6 +174,9 @@ static int add(struct woq_source *s, const struct woq_st_tensor *t, struct woq_e
             return rc == WOQ_ITEM ? add_linear(s, &l, module, err) : rc;
         if (!module && is_part(s, k, t))
             return WOQ_OK;
+        const size_t biased = is_bias(s, k, t);
+        if (biased)
+            return add_bias(s, t, biased, err);
     }
     if (woq_name_match(t->name, "*.act.scales"))
         return check_divisors(t, err);
@@ -181,6 +229,8 @@ int woq_linear_source_init(struct woq_source *s, const struct woq_json *quant,
     p->linears = calloc(s->st.n_tensors + 1, sizeof *p->linears);
     if (!p->linears)
         return woq_fail_nomem(err, s->st.n_tensors * sizeof *p->linears);
+    if (woq_config_init(&p->model, s->config, NULL) != WOQ_OK)
+        p->model.arch = NULL;
     rc = woq_linear_told_read(&p->told, quant, err);
     s->format = p->told.format;
     for (size_t i = 0; i < s->st.n_tensors && rc == WOQ_OK; i++)

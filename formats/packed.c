@@ -31,7 +31,7 @@ const struct woq_packed_layout woq_layout_inc = {
     .name = "INC", .codes = { false, true }, .zeros = { true, false }, .order = WOQ_FIELDS_WHOLE,
     .always_zeros = true, .minus_one = true,
     KIND("qweight", "scales", "qzeros", "g_idx", NULL, "scale_bf16_to_fp8"),
-    .kind.format = "inc", .kind.mark = WOQ_PART_FACTOR, .kind.null_bias = true,
+    .kind.format = "inc", .kind.mark = WOQ_PART_FACTOR, .kind.null_bias = "bias",
     .g_idx = WOQ_G_IDX_PERMUTED, .widths = WIDTHS_2_TO_8, .multiple_in = 1, .multiple_out = 1
 };
 

@@ -104,6 +104,7 @@ static bool find_inputs(struct woq_linear *l, const struct woq_linear_told *c)
         return codes_fit(l, l->n_in);
     const uint64_t tries[] = {
         place.along_out || l->layout->bytes ? n : 0, /* not packed: as many as there are */
+        whole ? l->model_in : 0,
         whole && g_idx && g_idx->n_dims == 1 ? g_idx->shape[0] : 0,
         whole && c->group_size > 0 ? l->n_groups * (uint64_t)c->group_size : 0,
         whole ? n * (32 / bits) : n * 32 / bits,

@@ -128,6 +128,7 @@ void woq_source_close(struct woq_source *s)
     woq_st_release(&s->st);
     woq_map_release(&s->map);
     woq_json_free(s->config);
+    woq_json_free(s->quant);
     free(s->path);
     free(s);
 }
@@ -206,6 +207,8 @@ static int init_by_config(struct woq_source *s, struct woq_error *err)
 
     if (!quant)
         quant = woq_json_get(s->config, "compression_config");
+    if (!quant)
+        quant = s->quant;
     if (woq_json_type(quant) == WOQ_JNULL)
         return woq_safetensors_source_init(s, err);
     if ((rc = woq_st_settle(&s->st, err)) < 0) /* packed tensors are small, and rarely strided */
@@ -213,12 +216,32 @@ static int init_by_config(struct woq_source *s, struct woq_error *err)
     return woq_linear_source_init(s, quant, err);
 }
 
+/* What Neural Compressor says of quantized_weight.pt, beside it. */
+static int take_qconfig(struct woq_source *s, const char *folder, struct woq_error *err)
+{
+    struct woq_str path = { 0 };
+    char *text = NULL;
+    size_t bytes = 0;
+    int rc = WOQ_OK;
+
+    if (woq_str_addf(&path, "%s/qconfig.json", folder) < 0)
+        return woq_fail_nomem(err, strlen(folder));
+    if (strcmp(s->st.shards[0].format, "torch") == 0 && access(path.s, F_OK) == 0 &&
+        (rc = woq_file_read(path.s, MAX_SIDE_BYTES, &text, &bytes, err)) == WOQ_OK &&
+        (rc = woq_json_parse(&s->quant, text, bytes, err)) < 0)
+        woq_error_at(err, "%s", path.s);
+    free(text);
+    woq_str_release(&path);
+    return rc;
+}
+
 static int open_folder(struct woq_source *s, struct woq_error *err)
 {
     int rc;
 
     if ((rc = take_sides(s, s->path, err)) < 0 ||
-        (rc = woq_st_open_folder(&s->st, s->path, &s->opts, err)) < 0)
+        (rc = woq_st_open_folder(&s->st, s->path, &s->opts, err)) < 0 ||
+        (rc = take_qconfig(s, s->path, err)) < 0)
         return rc;
     return init_by_config(s, err);
 }
@@ -234,7 +257,8 @@ static int open_st_file(struct woq_source *s, struct woq_error *err)
     if (!folder)
         return woq_fail_nomem(err, strlen(s->path));
     if ((rc = woq_st_open(&s->st, s->path, &s->opts, err)) == WOQ_OK &&
-        (rc = take_sides(s, folder, err)) == WOQ_OK)
+        (rc = take_sides(s, folder, err)) == WOQ_OK &&
+        (rc = take_qconfig(s, folder, err)) == WOQ_OK)
         rc = init_by_config(s, err);
     free(folder);
     return rc;

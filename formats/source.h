@@ -33,6 +33,7 @@ struct woq_source {
     const char *format;      /* "safetensors" "torch" "gguf" "llama2c", or woq-pack's: "gptq" ... */
     char *path;              /* as given, for messages */
     struct woq_json *config; /* HF config.json, made up for formats without one */
+    struct woq_json *quant;  /* what tells of quantized tensors outside config.json, or NULL */
     struct woq_item *items;
     size_t n_items;
     struct woq_side *side; /* "config.json" among them, byte for byte where the source has one */

@@ -32,10 +32,10 @@ static const struct part good[] = { { "m.g_idx", "I32", 64, 0, 0 },
 
 static size_t part_bytes(const struct part *p)
 {
-    const size_t width = strchr(p->dtype, '8') ? 1
-                         : p->dtype[1] == '1'  ? 2
-                         : p->dtype[1] == '6'  ? 8
-                                               : 4;
+    const size_t width = strchr(p->dtype, '8')     ? 1
+                         : strstr(p->dtype, "F16") ? 2
+                         : p->dtype[1] == '6'      ? 8
+                                                   : 4;
     return (size_t)p->d0 * (p->d1 ? p->d1 : 1) * width;
 }
 
@@ -291,6 +291,60 @@ static void wrong_ct(void **state)
     }
 }
 
+/* Neural Compressor's own form: nf4, and a linear whose inputs are scaled. */
+static void wrong_inc(void **state)
+{
+#define MODULE "\"('m', 'Linear')\":{\"rtn\":{\"dtype\":\"%s\",\"bits\":4,\"group_size\":32}}"
+    static const struct part nf4[] = { { "m.qweight", "I32", 32, 8, 0x55 },
+                                       { "m.scale_bf16_to_fp8", "BF16", 1, 0, 0 },
+                                       { "m.scales", "F32", 32, 2, 0 } };
+    static const struct part scaled[] = {
+        { "m.input_scale", "F32", 64, 0, 0x3f },           { "m.linear.bias", "F16", 32, 0, 0 },
+        { "m.linear.qweight", "I32", 8, 32, 0x55 },        { "m.linear.qzeros", "I32", 2, 4, 0x66 },
+        { "m.linear.scale_bf16_to_fp8", "BF16", 1, 0, 0 }, { "m.linear.scales", "F16", 2, 32, 0 }
+    };
+    char quant[256];
+    uint8_t *file;
+    struct part p[6];
+
+    (void)state;
+    snprintf(quant, sizeof quant, "{" MODULE "}", "nf4");
+    woq_source_close(open_it(nf4, 3, 0, quant, &file, NULL));
+    free(file);
+    memcpy(p, nf4, sizeof nf4);
+    p[2].d1 = 3;
+    assert_null(open_it(p, 3, 0, quant, &file, "'m.scales' has 3 groups of 32 for 64 inputs"));
+    free(file);
+    p[2].d0 = 31;
+    assert_null(open_it(p, 3, 0, quant, &file, "want I32 [out, in/8] and scales in F32"));
+    free(file);
+    assert_null(
+        open_it(nf4, 3, 0, "{\"('n', 'Linear')\":{}}", &file, "does not tell of 'm.qweight'"));
+    free(file);
+    snprintf(quant, sizeof quant, "{" MODULE "}", "fp6");
+    assert_null(open_it(nf4, 3, 0, quant, &file, "has dtype 'fp6', want int, nf4, fp4"));
+    free(file);
+    snprintf(quant, sizeof quant, "{" MODULE "}", "int");
+    woq_source_close(open_it(scaled, 6, 0, quant, &file, NULL));
+    free(file);
+    memcpy(p, scaled, sizeof scaled);
+    p[0].d0 = 63;
+    assert_null(open_it(p, 6, 0, quant, &file, "'m.input_scale' is no row of 64 F32"));
+    free(file);
+    p[0] = scaled[0];
+    p[0].fill = 0xff;
+    assert_null(open_it(p, 6, 0, quant, &file, "'m.input_scale' [0] is not finite"));
+    free(file);
+    memcpy(p, scaled, sizeof scaled);
+    p[1].fill = 0x3c; /* a bias that is one: called as that of a float linear */
+    struct woq_source *s = open_it(p, 6, 0, quant, &file, NULL);
+    assert_int_equal(s->n_items, 2);
+    assert_string_equal(s->items[0].name, "m.bias");
+    assert_string_equal(s->items[1].name, "m.weight");
+    woq_source_close(s);
+    free(file);
+}
+
 /* compressed-tensors' floats: nvfp4, 32 outputs, 64 inputs. */
 static const struct part good_nvfp4[] = { { "m.weight_global_scale", "F32", 1, 0, 0x41 },
                                           { "m.weight_packed", "U8", 32, 32, 0x55 },
@@ -414,6 +468,7 @@ int main(void)
         cmocka_unit_test(other_group_size),
         cmocka_unit_test(wrong_ct),
         cmocka_unit_test(wrong_ct_float),
+        cmocka_unit_test(wrong_inc),
         cmocka_unit_test(divisors),
         cmocka_unit_test(wrong_bytes),
     };

@@ -58,7 +58,8 @@ def save(name, tensors, want, quant, format_, form="auto", **more):
 def seed(name, config, tensors):
     """config.json, NUL, and the first linear alone."""
     first = sorted(tensors)[0].split(".")[0] + "."
-    data = safetensors.torch.save({k: v.contiguous() for k, v in tensors.items() if k.startswith(first)})
+    whole = name == "inc-own"  # each linear is of another kind
+    data = safetensors.torch.save({k: v.contiguous() for k, v in tensors.items() if whole or k.startswith(first)})
     with open(os.path.join(HERE, "../../fuzz/corpus/packed", name), "wb") as f:
         f.write(json.dumps(config, separators=(",", ":")).encode() + b"\0" + data)
 
@@ -263,8 +264,46 @@ def neural_compressor():
         save(name, tensors, want, quant, "inc", read_only=name == "inc-whole")
 
 
+def neural_compressor_own():
+    """neural-compressor-pt 3.10: what save() puts into quantized_weight.pt, in safetensors here; qconfig.json
+    stands for the quantization_config. recover() computes in the dtype of the scales."""
+    from neural_compressor.torch.algorithms.weight_only.modules import INCWeightOnlyLinear, MulLinear
+    from neural_compressor.torch.algorithms.weight_only.utility import INT_MAPPING
+
+    rng = np.random.default_rng(11)
+    tensors, want, told = {}, {}, {}
+    for module, dtype, bits, scaled in (("a", "int", 4, False), ("b", "int", 3, True), ("c", "nf4", 4, False),
+                                        ("d", "fp4", 4, False), ("e", "fp4_e2m1", 4, False)):
+        sym = dtype != "int"
+        codes, scale, zero, _ = grid(rng, bits, sym, lowest=0)
+        layer = INCWeightOnlyLinear(IN, OUT, dtype=dtype, bits=bits, group_size=GROUP, zp=not sym)
+        if dtype == "int":
+            layer.pack(codes.to(torch.int32), scale.float(), zero.to(torch.int32), None)
+        else:
+            fields = torch.tensor(INT_MAPPING[dtype], dtype=torch.int32)
+            layer.pack(fields[codes % len(fields)], scale.float(), None, None)
+        weight, parts = layer.recover(), layer.state_dict()
+        layer.g_idx = None
+        if scaled:
+            factors = torch.from_numpy(rng.uniform(0.5, 2, IN).astype(np.float32))
+            parts = MulLinear(layer, factors).state_dict()
+            zeros = (zero[:, torch.arange(IN) // GROUP]).float()
+            weight = (codes - zeros) * scale.float()[:, torch.arange(IN) // GROUP] * factors
+        want[f"{module}.weight"] = weight
+        tensors |= of(module, {k: v for k, v in parts.items() if not k.endswith("g_idx")})
+        told[f"('{module}', 'Linear')"] = {"rtn": {"dtype": dtype, "bits": bits, "use_sym": sym, "group_size": GROUP}}
+    save("inc-own", tensors, want, told, "inc", read_only=True)
+    folder = os.path.join(HERE, "../inc")
+    os.makedirs(folder, exist_ok=True)
+    torch.save(tensors, f"{folder}/quantized_weight.pt")
+    for name, content in (("qconfig.json", told), ("config.json", {"model_type": "golden"})):
+        with open(f"{folder}/{name}", "w") as f:
+            f.write(json.dumps(content, indent=1) + "\n")
+
+
 if __name__ == "__main__":
     neural_compressor()
+    neural_compressor_own()
     auto_round()
     compressed_tensors()
     compressed_tensors_floats()

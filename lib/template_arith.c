@@ -58,6 +58,14 @@ static struct tpl_val ints(struct tpl_run *r, int op, int64_t x, int64_t y)
     return bad ? overflow(r) : tpl_int(out);
 }
 
+/* The floor of a quotient that is whole but for rounding; a zero has the sign of x / y. */
+static double whole_part(double quotient, double sign)
+{
+    const double whole = floor(quotient);
+
+    return quotient == 0 ? copysign(0, sign) : quotient - whole > 0.5 ? whole + 1 : whole;
+}
+
 static struct tpl_val floats(struct tpl_run *r, int op, double x, double y)
 {
     double m;
@@ -80,7 +88,9 @@ static struct tpl_val floats(struct tpl_run *r, int op, double x, double y)
         m = fmod(x, y);
         if (m != 0 && (m < 0) != (y < 0))
             m += y;
-        return tpl_float(op == '%' ? m != 0 ? m : copysign(0, y) : floor((x - m) / y + 0.25));
+        else if (m == 0)
+            m = copysign(0, y);
+        return tpl_float(op == '%' ? m : whole_part((x - m) / y, x / y));
     default:
         if (x < 0 && floor(y) < y)
             tpl_unsupported(r, "complex numbers");

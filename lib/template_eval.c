@@ -109,6 +109,7 @@ static struct tpl_val slice(struct tpl_run *r, struct tpl_val v, const struct tp
     const size_t count = back        ? from > to ? ((uint64_t)(from - to) - 1) / width + 1 : 0
                          : to > from ? ((uint64_t)(to - from) - 1) / width + 1
                                      : 0;
+    const struct tpl_seq *items;
     struct tpl_val list;
 
     if (v.type == TPL_STRING && step == 1) {
@@ -119,11 +120,12 @@ static struct tpl_val slice(struct tpl_run *r, struct tpl_val v, const struct tp
         v.s = rest.s;
         return v;
     }
-    if (v.type == TPL_STRING)
-        tpl_unsupported(r, "a string's slice with a step");
-    list = tpl_seq_new(r, v.type, count);
+    list = tpl_seq_new(r, v.type == TPL_STRING ? TPL_LIST : v.type, count);
+    items = tpl_items(r, v);
     for (size_t i = 0; r->rc == WOQ_OK && i < count; i++)
-        tpl_seq_set(r, list, i, v.seq->v[from + (int64_t)i * step]);
+        tpl_seq_set(r, list, i, items->v[from + (int64_t)i * step]);
+    if (v.type == TPL_STRING)
+        return tpl_filter(r, "join", list, &(struct tpl_args){ 0 });
     return list;
 }
 
@@ -143,8 +145,10 @@ static struct tpl_val eval_slice(struct tpl_run *r, const struct tpl_node *n)
         tpl_fail(r, WOQ_EDATA, NULL, "a slice with step 0");
     if (r->rc < 0 || !tpl_is_defined(r, v))
         return tpl_undefined;
-    if (v.type != TPL_STRING && v.type != TPL_LIST && v.type != TPL_TUPLE && v.type != TPL_RANGE)
-        return tpl_missing(r, "%s can't be sliced", tpl_type_name(v));
+    if (v.type != TPL_STRING && v.type != TPL_LIST && v.type != TPL_TUPLE && v.type != TPL_RANGE) {
+        tpl_fail(r, WOQ_EDATA, NULL, "a value of type %s can't be sliced", tpl_type_name(v));
+        return tpl_undefined;
+    }
     return slice(r, v, part);
 }
 

@@ -169,8 +169,9 @@ static void exec_for(struct tpl_run *r, const struct tpl_node *n)
     }
     r->scope = scope;
     /* Jinja2 looks whether a turn came to its end: one that breaks or continues does not. */
-    if (r->rc == WOQ_OK && !ended && n->list[1])
+    if (r->rc == WOQ_OK && !ended && n->list[1] && enter(r))
         tpl_exec(r, n->list[1]);
+    r->scope = scope;
 }
 
 /* ------------------------------------------------------------------ macros, arguments */

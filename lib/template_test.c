@@ -27,8 +27,8 @@ static bool t_callable(struct tpl_run *r, struct tpl_val v, const struct tpl_par
 {
     (void)r;
     (void)p;
-    return v.type == TPL_MACRO || v.type == TPL_FUNCTION || v.type == TPL_METHOD ||
-           v.type == TPL_LOOP;
+    return v.type == TPL_UNDEFINED || v.type == TPL_MACRO || v.type == TPL_FUNCTION ||
+           v.type == TPL_METHOD || v.type == TPL_LOOP;
 }
 
 static bool t_true(struct tpl_run *r, struct tpl_val v, const struct tpl_params *p)

@@ -15,10 +15,9 @@
 #include "gguf_tokenizer.h"
 #include "source.h"
 
-/* An item: what it is, and the tensors of its parts. */
+/* An item: what it is, and the tensors of its parts. Small, since experts are many. */
 struct place {
     struct woq_place p;
-    struct woq_gguf_part parts[WOQ_GGUF_PARTS];
     const struct woq_gguf_tensor *tensors[WOQ_GGUF_PARTS];
     size_t n_parts;
     bool moves;    /* rows are not those of the one part */
@@ -30,6 +29,7 @@ struct state {
     struct woq_gguf g;
     struct woq_config c;
     struct place *places; /* of the items */
+    size_t cap_places;
     struct woq_buf out, raw;
     size_t last;
 };
@@ -39,6 +39,7 @@ struct state {
 struct job {
     const struct woq_config *c;
     const struct place *place;
+    struct woq_gguf_part parts[WOQ_GGUF_PARTS]; /* of the place */
     uint8_t *dst;
     size_t n_rows, n_cols, dst_row, rows_per_item;
     bool as_f32;
@@ -53,17 +54,14 @@ static size_t row_bytes(const struct woq_gguf_part *part, const struct woq_gguf_
 }
 
 /* Our rows of a part. */
-static const uint8_t *part_data(const struct place *p, size_t k)
+static const uint8_t *part_data(const struct woq_gguf_part *part, const struct woq_gguf_tensor *t)
 {
-    return p->tensors[k]->data + p->parts[k].row0 * row_bytes(&p->parts[k], p->tensors[k]);
+    return t->data + part->row0 * row_bytes(part, t);
 }
 
-static size_t part_bytes(const struct place *p, size_t k)
+static size_t part_bytes(const struct woq_gguf_part *part, const struct woq_gguf_tensor *t)
 {
-    const struct woq_gguf_part *part = &p->parts[k];
-
-    return (part->n_heads ? part->n_heads * part->n_cols : part->n_rows) *
-           row_bytes(part, p->tensors[k]);
+    return (part->n_heads ? part->n_heads * part->n_cols : part->n_rows) * row_bytes(part, t);
 }
 
 static void decode_row(float *dst, const struct woq_gguf_tensor *t, const uint8_t *src, size_t n)
@@ -89,10 +87,10 @@ static void fill_row(const struct job *j, size_t r)
     uint8_t *dst = j->dst + r * j->dst_row;
 
     woq_gguf_row(j->c, &j->place->p, r, &k, &to);
-    const struct woq_gguf_part *part = &j->place->parts[k];
+    const struct woq_gguf_part *part = &j->parts[k];
     const struct woq_gguf_tensor *t = j->place->tensors[k];
     const size_t bytes = row_bytes(part, t);
-    const uint8_t *src = part_data(j->place, k) + to * bytes;
+    const uint8_t *src = part_data(part, t) + to * bytes;
 
     if (!j->as_f32)
         memcpy(dst, src, bytes);
@@ -117,7 +115,7 @@ static void fill_rows(void *ctx, size_t item, int thread)
 static int fill_transposed(struct state *state, const struct job *j, size_t k,
                            struct woq_error *err)
 {
-    const struct woq_gguf_part *part = &j->place->parts[k];
+    const struct woq_gguf_part *part = &j->parts[k];
     const struct woq_gguf_tensor *t = j->place->tensors[k];
     const size_t per_head = part->n_rows / part->n_heads, bytes = row_bytes(part, t);
     float *x = woq_buf_need(&state->raw, per_head * sizeof *x, err);
@@ -143,18 +141,18 @@ static int fill_item(struct state *state, const struct job *j, struct woq_error 
     struct job rows = *j;
     int rc = WOQ_OK;
 
-    if (j->place->parts[0].n_heads)
+    if (j->parts[0].n_heads)
         for (size_t r = 0; r < j->n_rows; r++) {
             size_t k, to;
 
             woq_gguf_row(j->c, &j->place->p, r, &k, &to);
-            if (!j->place->parts[k].n_heads)
+            if (!j->parts[k].n_heads)
                 fill_row(&rows, r);
         }
     else
         woq_parallel((j->n_rows + j->rows_per_item - 1) / j->rows_per_item, fill_rows, &rows);
     for (size_t k = 0; k < j->place->n_parts && rc == WOQ_OK; k++)
-        if (j->place->parts[k].n_heads)
+        if (j->parts[k].n_heads)
             rc = fill_transposed(state, j, k, err);
     return rc;
 }
@@ -166,13 +164,13 @@ static int add_raw(struct state *state, struct woq_frame *f, const struct job *j
 {
     const struct place *p = j->place;
     const struct woq_gguf_tensor *t = p->tensors[0];
-    const uint64_t shape[2] = { j->n_rows, row_bytes(&p->parts[0], t) };
+    const uint64_t shape[2] = { j->n_rows, row_bytes(&j->parts[0], t) };
     struct job raw = *j;
     size_t bytes;
 
     woq_json_set_str(woq_frame_edit(f), "raw_format", t->type->name);
     if (!p->moves)
-        return woq_frame_add_lent(f, "raw", WOQ_U8, 2, shape, part_data(p, 0), err);
+        return woq_frame_add_lent(f, "raw", WOQ_U8, 2, shape, part_data(&j->parts[0], t), err);
     raw.as_f32 = false;
     raw.dst_row = (size_t)shape[1];
     if (!woq_mul_size(raw.n_rows, raw.dst_row, &bytes) ||
@@ -188,11 +186,25 @@ static void init_job(struct job *j, const struct state *state, const struct woq_
     memset(j, 0, sizeof *j);
     j->c = &state->c;
     j->place = p;
+    (void)woq_gguf_parts(&state->c, &p->p, j->parts);
     j->n_rows = (size_t)item->shape[0];
     j->n_cols = item->n_dims > 1 ? (size_t)item->shape[1] : 1;
     j->as_f32 = item->dtype == WOQ_F32;
     j->dst_row = j->n_cols * woq_dtype_bytes(item->dtype);
     j->rows_per_item = 1 + 65536 / (j->n_cols + 1);
+}
+
+/* Pages of an item that was loaded. */
+static void give_back(struct woq_source *s, size_t item)
+{
+    const struct state *state = s->priv;
+    const struct place *p = &state->places[item];
+    struct woq_gguf_part parts[WOQ_GGUF_PARTS];
+    const size_t n = woq_gguf_parts(&state->c, &p->p, parts);
+
+    for (size_t k = 0; k < n; k++)
+        woq_source_done(s, part_data(&parts[k], p->tensors[k]),
+                        part_bytes(&parts[k], p->tensors[k]));
 }
 
 static int load(struct woq_source *s, size_t item, struct woq_frame *f, struct woq_error *err)
@@ -208,19 +220,19 @@ static int load(struct woq_source *s, size_t item, struct woq_frame *f, struct w
     if (it->dtype == WOQ_NO_DTYPE)
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL,
                         "tensor '%s' has type %s, which woq can't decode", t->name, t->type->name);
-    for (size_t k = 0; state->last != SIZE_MAX && k < state->places[state->last].n_parts; k++)
-        woq_source_done(s, part_data(&state->places[state->last], k),
-                        part_bytes(&state->places[state->last], k));
+    if (state->last != SIZE_MAX)
+        give_back(s, state->last);
     state->last = item;
-    for (size_t k = 0; k < p->n_parts; k++)
-        woq_source_ahead(s, part_data(p, k), part_bytes(p, k));
     init_job(&j, state, it, p);
+    for (size_t k = 0; k < p->n_parts; k++)
+        woq_source_ahead(s, part_data(&j.parts[k], p->tensors[k]),
+                         part_bytes(&j.parts[k], p->tensors[k]));
     woq_frame_begin(f, "TENS");
     woq_json_set_str(woq_frame_edit(f), "name", it->name);
     woq_json_set_str(woq_frame_edit(f), "source", t->type->name);
     if (!p->moves && !p->less_one && t->type->dtype == it->dtype)
-        return woq_frame_add_lent(f, "data", it->dtype, it->n_dims, it->shape, part_data(p, 0),
-                                  err);
+        return woq_frame_add_lent(f, "data", it->dtype, it->n_dims, it->shape,
+                                  part_data(&j.parts[0], t), err);
     if (!woq_mul_size(j.n_rows, j.dst_row, &bytes))
         return woq_fail(err, WOQ_EDATA, NULL, "tensor '%s' is too large", t->name);
     if (!(j.dst = woq_buf_need(&state->out, bytes, err)))
@@ -247,16 +259,15 @@ static void close_state(struct woq_source *s)
 
 /* The tensor of a part; its shape is what config.json makes it. */
 static int find_part(const struct state *state, struct place *place, size_t k,
-                     struct woq_error *err)
+                     const struct woq_gguf_part *part, struct woq_error *err)
 {
-    const struct woq_gguf_part *part = &place->parts[k];
     const size_t before = (size_t)(place - state->places);
     const struct woq_gguf_tensor *t = NULL;
     bool same = true;
 
     /* Those of an expert lie where those of the one before it do, one of three tensors each. */
     for (size_t i = 1; place->p.index && i <= 3 && !t && i <= before; i++)
-        if (!strcmp((place - i)->parts[k].name, part->name))
+        if ((place - i)->tensors[k] && !strcmp((place - i)->tensors[k]->name, part->name))
             t = (place - i)->tensors[k];
     if (!t)
         t = woq_gguf_tensor(&state->g, part->name);
@@ -281,7 +292,7 @@ static int find_part(const struct state *state, struct place *place, size_t k,
 }
 
 /* What an item is in a stream: floats of one type as they are, others f32. */
-static void describe(struct woq_item *item, struct place *place)
+static void describe(struct woq_item *item, struct place *place, const struct woq_gguf_part *parts)
 {
     const struct woq_ggml_type *type = place->tensors[0]->type;
     bool known = true;
@@ -291,8 +302,8 @@ static void describe(struct woq_item *item, struct place *place)
         const struct woq_ggml_type *t = place->tensors[k]->type;
 
         known &= t->dtype != WOQ_NO_DTYPE || t->decode;
-        place->one_type &= t == type && !place->parts[k].n_heads;
-        item->file_bytes += part_bytes(place, k);
+        place->one_type &= t == type && !parts[k].n_heads;
+        item->file_bytes += part_bytes(&parts[k], place->tensors[k]);
     }
     item->dtype = !place->one_type || place->less_one || type->decode ? WOQ_F32 : type->dtype;
     if (!known)
@@ -303,28 +314,48 @@ static void describe(struct woq_item *item, struct place *place)
             item->shape[0] * (item->n_dims > 1 ? item->shape[1] : 1) * 4 + item->file_bytes;
 }
 
+/* Room for one more; not for all that the keys promise. */
+static struct place *new_place(struct state *state, size_t n, struct woq_error *err)
+{
+    const size_t cap = state->cap_places ? 2 * state->cap_places : 256;
+    struct place *more;
+
+    if (n == state->cap_places) {
+        if (!(more = realloc(state->places, cap * sizeof *more))) {
+            woq_fail_nomem(err, cap * sizeof *more);
+            return NULL;
+        }
+        state->places = more;
+        state->cap_places = cap;
+    }
+    return memset(&state->places[n], 0, sizeof *state->places);
+}
+
 static int add_item(struct woq_source *s, const struct woq_place *p, struct woq_error *err)
 {
     struct state *state = s->priv;
-    struct place *place = &state->places[s->n_items];
+    struct place *place = new_place(state, s->n_items, err);
+    struct woq_gguf_part parts[WOQ_GGUF_PARTS];
     struct woq_item *item;
     char name[256];
     int rc = WOQ_OK;
 
+    if (!place)
+        return WOQ_ENOMEM;
     place->p = *p;
-    place->n_parts = woq_gguf_parts(&state->c, p, place->parts);
+    place->n_parts = woq_gguf_parts(&state->c, p, parts);
     place->moves = woq_gguf_moves_rows(&state->c, p);
     place->less_one = state->c.norm == WOQ_NORM_RMS_1P && woq_role_is_norm(p->role);
     if (!place->n_parts || woq_config_name(&state->c, p, name, sizeof name) < 0)
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "a tensor without a name in GGUF");
     for (size_t k = 0; k < place->n_parts && rc == WOQ_OK; k++)
-        rc = find_part(state, place, k, err);
+        rc = find_part(state, place, k, &parts[k], err);
     if (rc < 0)
         return rc;
     if (!(item = woq_source_add(s, name, err)))
         return WOQ_ENOMEM;
     woq_config_shape(&state->c, p, &item->n_dims, item->shape);
-    describe(item, place);
+    describe(item, place, parts);
     return WOQ_OK;
 }
 
@@ -336,13 +367,16 @@ static int check_names(const struct woq_gguf *g, const struct woq_config *c, str
     struct woq_place p = { 0 };
     int rc = known ? WOQ_OK : woq_fail_nomem(err, g->n_tensors);
 
-    while (known && woq_config_next(c, &p))
+    while (known && woq_config_next(c, &p)) {
         for (size_t k = 0, n = p.index ? 0 : woq_gguf_parts(c, &p, parts); k < n; k++) {
             const struct woq_gguf_tensor *t = woq_gguf_tensor(g, parts[k].name);
 
             if (t)
                 known[t - g->tensors] = true;
         }
+        if (p.index) /* lies where the first does */
+            p.index = woq_config_count(c, p.role) - 1;
+    }
     for (size_t i = 0; i < g->n_tensors && rc == WOQ_OK; i++)
         if (!known[i] && !woq_gguf_is_rope_tensor(g->tensors[i].name))
             rc =
@@ -356,17 +390,8 @@ static int add_items(struct woq_source *s, struct woq_error *err)
 {
     struct state *state = s->priv;
     struct woq_place p = { 0 };
-    size_t n = 0;
     int rc = check_names(&state->g, &state->c, err);
 
-    if (rc < 0)
-        return rc;
-    while (woq_config_next(&state->c, &p))
-        n++;
-    state->places = calloc(n + 1, sizeof *state->places);
-    if (!state->places)
-        return woq_fail_nomem(err, n * sizeof *state->places);
-    p = (struct woq_place){ 0 };
     while (rc == WOQ_OK && woq_config_next(&state->c, &p))
         rc = add_item(s, &p, err);
     return rc;

@@ -32,12 +32,14 @@ struct woq_gguf_mix {
     enum woq_ggml_id type;
     uint32_t file_type; /* formats.md 3.2 */
     struct choice choices[5];
+    bool more_o; /* of a model with 8 experts, o has more bits */
 };
 
 /* clang-format off */
 #define V WOQ_ROLE_V
 #define O WOQ_ROLE_O
 #define DOWN WOQ_ROLE_DOWN
+#define EXPERTS WOQ_ROLE_EXPERT_GATE_UP /* gate, up and down of all */
 #define T(x) WOQ_GGML_##x
 #define SMALL_V { V, GQA_4, T(Q5_K) }, { DOWN, EIGHTH_BLIND, T(Q5_K) }
 #define MORE(x) { V, ENDS_AND_THIRDS, T(x) }, { DOWN, ENDS_AND_THIRDS, T(x) }
@@ -52,27 +54,39 @@ static const struct woq_gguf_mix mixes[] = {
     { "q5_k_m", T(Q5_K),   17, { MORE(Q6_K) } },
     { "q5_k",   T(Q5_K),   17, { MORE(Q6_K) } },
     { "q5_k_s", T(Q5_K),   16, { { 0 } } },
-    { "q4_k_m", T(Q4_K),   15, { MORE(Q6_K) } },
-    { "q4_k",   T(Q4_K),   15, { MORE(Q6_K) } },
-    { "q4_k_s", T(Q4_K),   14, { { V, FIRST_4, T(Q5_K) }, { DOWN, FIRST_EIGHTH, T(Q5_K) } } },
+    { "q4_k_m", T(Q4_K),   15, { MORE(Q6_K) }, true },
+    { "q4_k",   T(Q4_K),   15, { MORE(Q6_K) }, true },
+    { "q4_k_s", T(Q4_K),   14, { { V, FIRST_4, T(Q5_K) }, { DOWN, FIRST_EIGHTH, T(Q5_K) } }, true },
     { "q3_k_m", T(Q3_K),   12, { { V, FIRST_2, T(Q5_K) }, { V, ALWAYS, T(Q4_K) }, { DOWN, FIRST_16TH, T(Q5_K) },
-                                 { DOWN, ALWAYS, T(Q4_K) }, { O, ALWAYS, T(Q4_K) } } },
+                                 { DOWN, ALWAYS, T(Q4_K) }, { O, ALWAYS, T(Q4_K) } }, true },
     { "q3_k",   T(Q3_K),   12, { { V, FIRST_2, T(Q5_K) }, { V, ALWAYS, T(Q4_K) }, { DOWN, FIRST_16TH, T(Q5_K) },
-                                 { DOWN, ALWAYS, T(Q4_K) }, { O, ALWAYS, T(Q4_K) } } },
+                                 { DOWN, ALWAYS, T(Q4_K) }, { O, ALWAYS, T(Q4_K) } }, true },
     { "q3_k_l", T(Q3_K),   13, { { V, ALWAYS, T(Q5_K) }, { DOWN, ALWAYS, T(Q5_K) }, { O, ALWAYS, T(Q5_K) } } },
-    { "q3_k_s", T(Q3_K),   11, { { 0 } } },
+    { "q3_k_s", T(Q3_K),   11, { { 0 } }, true },
     { "q2_k",   T(Q2_K),   10, { { V, GQA_4, T(Q4_K) }, { V, ALWAYS, T(Q3_K) }, { DOWN, ALWAYS, T(Q3_K) },
-                                 { O, ALWAYS, T(Q3_K) } } },
+                                 { O, ALWAYS, T(Q3_K) } }, true },
     { "q2_k_s", T(Q2_K),   21, { { V, GQA_4, T(Q4_K) }, { DOWN, FIRST_EIGHTH, T(Q4_K) } } },
     { "q5_1",   T(Q5_1),   9,  { { 0 } } },
     { "q5_0",   T(Q5_0),   8,  { { DOWN, EIGHTH_SEEING, T(Q5_1) } } },
     { "q4_1",   T(Q4_1),   3,  { { 0 } } },
     { "q4_0",   T(Q4_0),   2,  { { DOWN, EIGHTH_SEEING, T(Q4_1) } } },
-    { "iq4_nl", T(IQ4_NL), 25, { SMALL_V } },
-    { "iq4_xs", T(IQ4_XS), 30, { SMALL_V } },
+    { "iq4_nl", T(IQ4_NL), 25, { SMALL_V }, true },
+    { "iq4_xs", T(IQ4_XS), 30, { SMALL_V }, true },
     { "mxfp4",  T(MXFP4),  38, { { 0 } } },
+    { "mxfp4_moe", T(Q8_0), 38, { { EXPERTS, ALWAYS, T(MXFP4) } } },
     { "tq1_0",  T(TQ1_0),  36, { { WOQ_ROLE_EMBED, ALWAYS, T(Q4_K) } } },
     { "tq2_0",  T(TQ2_0),  37, { { WOQ_ROLE_EMBED, ALWAYS, T(Q4_K) } } },
+};
+
+/* Falcon's, where they are others: by file type. */
+static const struct woq_gguf_mix falcon[] = {
+    { "q4_k_m", T(Q4_K),   15, { { V, ENDS_AND_THIRDS, T(Q6_K) }, { DOWN, FIRST_16TH, T(Q6_K) },
+                                 { DOWN, ENDS_AND_THIRDS, T(Q5_K) } }, false },
+    { "q4_k_s", T(Q4_K),   14, { { V, FIRST_4, T(Q5_K) } }, false },
+    { "q3_k_m", T(Q3_K),   12, { { V, FIRST_2, T(Q5_K) }, { V, ALWAYS, T(Q4_K) }, { DOWN, FIRST_16TH, T(Q5_K) },
+                                 { DOWN, ENDS_AND_THIRDS, T(Q4_K) } }, false },
+    { "q3_k_l", T(Q3_K),   13, { { V, ALWAYS, T(Q5_K) }, { DOWN, ALWAYS, T(Q4_K) }, { O, ALWAYS, T(Q4_K) } }, false },
+    { "q2_k",   T(Q2_K),   10, { { V, GQA_4, T(Q4_K) }, { V, ALWAYS, T(Q3_K) }, { DOWN, ALWAYS, T(Q3_K) } }, false },
 };
 
 static const struct {
@@ -186,22 +200,44 @@ static bool fits(const struct woq_ggml_type *type, size_t n_cols)
     return n_cols % type->block_elems == 0;
 }
 
+static bool is_falcon(const struct woq_config *c)
+{
+    return c->arch && !strcmp(c->arch->model_type, "falcon");
+}
+
+/* The first choice of a mix that holds; else its type. */
+static enum woq_ggml_id chosen(const struct woq_gguf_mix *mix, const struct woq_config *c,
+                               const struct woq_gguf_matrix *m, enum woq_role role)
+{
+    for (size_t i = 0; is_falcon(c) && i < sizeof falcon / sizeof falcon[0]; i++)
+        if (falcon[i].file_type == mix->file_type)
+            mix = &falcon[i];
+    for (size_t i = 0; i < sizeof mix->choices / sizeof mix->choices[0]; i++) {
+        const struct choice *choice = &mix->choices[i];
+        const bool is_it = choice->role == EXPERTS ? woq_role_is_expert(m->role)
+                                                   : choice->role && choice->role == role;
+
+        if (is_it && holds(choice->when, c, m))
+            return choice->type;
+    }
+    return mix->type;
+}
+
 static enum woq_ggml_id mixed(const struct woq_gguf_mix *mix, const struct woq_config *c,
                               const struct woq_gguf_matrix *m, enum woq_role role)
 {
     const struct woq_ggml_type *base = woq_ggml_type(mix->type);
-    enum woq_ggml_id type = mix->type;
+    const enum woq_ggml_id type = chosen(mix, c, m, role);
 
-    for (size_t i = 0; i < sizeof mix->choices / sizeof mix->choices[0]; i++)
-        if (mix->choices[i].role == role && role != WOQ_ROLE_NONE &&
-            holds(mix->choices[i].when, c, m)) {
-            type = mix->choices[i].type;
-            break;
-        }
     if (base->dtype != WOQ_NO_DTYPE)
         return type; /* floats are not mixed */
     if (role == WOQ_ROLE_HEAD && type == mix->type)
-        return fits(base, m->n_cols) && mix->type != T(Q8_0) ? T(Q6_K) : T(Q8_0);
+        return fits(base, m->n_cols) && mix->type != T(Q8_0) && !is_falcon(c) ? T(Q6_K) : T(Q8_0);
+    /* Beside 8 experts attention is small. */
+    if (c->n_experts == 8 && (role == V || role == WOQ_ROLE_K))
+        return T(Q8_0);
+    if (c->n_experts == 8 && role == O)
+        return mix->more_o ? T(Q5_K) : mix->type;
     /* The value projections of a 70B model are eight times smaller than its queries. */
     if (role == V && c->n_layers == 80 && c->n_kv_heads < c->n_heads &&
         (type == T(Q3_K) || type == T(Q4_K)))
@@ -214,7 +250,6 @@ static enum woq_role choice_role(const struct woq_config *c, enum woq_role role)
 {
     switch (role) {
     case WOQ_ROLE_QKV:
-    case WOQ_ROLE_KV_B:
         return WOQ_ROLE_V;
     case WOQ_ROLE_EXPERT_DOWN:
     case WOQ_ROLE_SHARED_DOWN:

@@ -10,7 +10,8 @@
 #define WOQ_GGUF_TYPES                                                                             \
     "f32|f16|bf16|q8_0|q6_k|q5_k|q4_k|q3_k|q2_k|q5_1|q5_0|q4_1|q4_0|iq4_nl|iq4_xs|mxfp4|tq1_0|"    \
     "tq2_0"
-#define WOQ_GGUF_MIXES WOQ_GGUF_TYPES "|q5_k_m|q5_k_s|q4_k_m|q4_k_s|q3_k_l|q3_k_m|q3_k_s|q2_k_s"
+#define WOQ_GGUF_MIXES                                                                             \
+    WOQ_GGUF_TYPES "|q5_k_m|q5_k_s|q4_k_m|q4_k_s|q3_k_l|q3_k_m|q3_k_s|q2_k_s|mxfp4_moe"
 
 struct woq_gguf_mix;
 struct woq_gguf_types {                       /* zeroed = empty */

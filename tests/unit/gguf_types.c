@@ -101,10 +101,14 @@ static void mixes_are_those_of_llama_quantize(void **state)
     fclose(f);
 }
 
-static const char *type_with(const char *mix, size_t n_layers, enum woq_role role, long block,
-                             bool has_importance)
+static const char *type_in(const char *model_type, size_t n_experts, const char *mix,
+                           size_t n_layers, enum woq_role role, long block, bool has_importance)
 {
-    const struct woq_config c = { .n_layers = n_layers, .n_heads = 8, .n_kv_heads = 2 };
+    const struct woq_config c = { .arch = woq_arch_by_type(model_type),
+                                  .n_layers = n_layers,
+                                  .n_heads = 8,
+                                  .n_kv_heads = 2,
+                                  .n_experts = n_experts };
     const struct woq_gguf_matrix m = { .name = "x",
                                        .gguf_name = "x",
                                        .role = role,
@@ -117,6 +121,12 @@ static const char *type_with(const char *mix, size_t n_layers, enum woq_role rol
 
     assert_int_equal(woq_gguf_types_init(&t, mix, "auto", "auto", NULL, false, &err), WOQ_OK);
     return woq_gguf_type_of(&t, &c, &m, &fell_back)->name;
+}
+
+static const char *type_with(const char *mix, size_t n_layers, enum woq_role role, long block,
+                             bool has_importance)
+{
+    return type_in("llama", 0, mix, n_layers, role, block, has_importance);
 }
 
 /* What the recorded models do not reach: an importance, 80 blocks, a mix that llama-quantize makes
@@ -143,6 +153,43 @@ static void choices_beside_the_recorded_ones(void **state)
     assert_string_equal(type_with("q8_0", 8, WOQ_ROLE_HEAD, -1, false), "Q8_0");
 }
 
+/* As llama-quantize of llama.cpp 0c1e570 chose for models of 17 blocks of these architectures. */
+static void falcon_and_experts(void **state)
+{
+    static const struct {
+        const char *model, *mix;
+        size_t n_experts;
+        enum woq_role role;
+        long block;
+        const char *want;
+    } cases[] = {
+        { "falcon", "q4_k_m", 0, WOQ_ROLE_HEAD, -1, "Q8_0" },
+        { "falcon", "q4_k_m", 0, WOQ_ROLE_DOWN, 0, "Q6_K" },
+        { "falcon", "q4_k_m", 0, WOQ_ROLE_DOWN, 1, "Q5_K" },
+        { "falcon", "q4_k_m", 0, WOQ_ROLE_DOWN, 2, "Q4_K" },
+        { "falcon", "q4_k_s", 0, WOQ_ROLE_DOWN, 0, "Q4_K" },
+        { "falcon", "q3_k_m", 0, WOQ_ROLE_DOWN, 2, "Q3_K" },
+        { "falcon", "q3_k_l", 0, WOQ_ROLE_O, 2, "Q4_K" },
+        { "falcon", "q2_k", 0, WOQ_ROLE_O, 2, "Q2_K" },
+        { "mixtral", "q4_k_m", 8, WOQ_ROLE_V, 3, "Q8_0" },
+        { "mixtral", "q4_0", 8, WOQ_ROLE_K, 3, "Q8_0" },
+        { "mixtral", "q4_k_m", 8, WOQ_ROLE_O, 3, "Q5_K" },
+        { "mixtral", "q3_k_l", 8, WOQ_ROLE_O, 3, "Q3_K" },
+        { "mixtral", "q3_k_l", 5, WOQ_ROLE_O, 3, "Q5_K" },
+        { "deepseek_v3", "q4_k_m", 64, WOQ_ROLE_KV_B, 0, "Q4_K" },
+        { "gpt_oss", "mxfp4_moe", 32, WOQ_ROLE_EXPERT_GATE_UP, 0, "MXFP4" },
+        { "gpt_oss", "mxfp4_moe", 32, WOQ_ROLE_EXPERT_DOWN, 0, "MXFP4" },
+        { "gpt_oss", "mxfp4_moe", 32, WOQ_ROLE_O, 0, "Q8_0" },
+        { "gpt_oss", "mxfp4_moe", 32, WOQ_ROLE_HEAD, -1, "Q8_0" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_string_equal(type_in(cases[i].model, cases[i].n_experts, cases[i].mix, 17,
+                                    cases[i].role, cases[i].block, false),
+                            cases[i].want);
+}
+
 static void file_types(void **state)
 {
     const struct woq_gguf_types none = { 0 };
@@ -162,6 +209,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mixes_are_those_of_llama_quantize),
         cmocka_unit_test(choices_beside_the_recorded_ones),
+        cmocka_unit_test(falcon_and_experts),
         cmocka_unit_test(file_types),
     };
     return cmocka_run_group_tests_name("gguf_types", tests, NULL, NULL);

@@ -59,7 +59,7 @@ static int check_scales(const struct woq_linear *l, struct woq_error *err)
 
     for (size_t i = 0; i < t->bytes; i++)
         if (e4m3 ? (t->data[i] & 0x7f) == 0x7f : t->data[i] == 0xff)
-            return woq_fail(err, WOQ_EDATA, NULL, "'%s' [%zu] is NaN", t->name, i);
+            return woq_fail(err, WOQ_EDATA, NULL, "scale %zu of '%s' is NaN", i, t->name);
     return WOQ_OK;
 }
 
@@ -148,6 +148,27 @@ int woq_ct_float_load(const struct woq_linear *l, struct woq_buf scratch[2], str
     snprintf(s.dtype, sizeof s.dtype, "%s", l->layout->codebook);
     woq_json_set(woq_frame_edit(f), "quant", woq_scheme_to_json(&s));
     return WOQ_OK;
+}
+
+int woq_mxfp4_load(const uint8_t *codes, const uint8_t *scales, size_t n_out, size_t n_in,
+                   struct woq_frame *f, struct woq_error *err)
+{
+    const struct woq_st_tensor c = { .data = codes };
+    const struct woq_st_tensor s = {
+        .name = woq_frame_name(f), .stored = "U8", .data = scales, .bytes = n_out * n_in / 32
+    };
+    const struct woq_linear l = { .kind = &woq_layout_ct_mxfp4.kind,
+                                  .layout = &woq_layout_ct_mxfp4,
+                                  .codes = &c,
+                                  .part = { [WOQ_PART_CODES] = &c, [WOQ_PART_SCALES] = &s },
+                                  .n_out = n_out,
+                                  .n_in = n_in,
+                                  .n_groups = n_in / 32,
+                                  .bits = 4,
+                                  .group_size = 32 };
+    const int rc = check_scales(&l, err);
+
+    return rc ? rc : woq_ct_float_load(&l, NULL, f, err);
 }
 
 /* --- writing --- */

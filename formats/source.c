@@ -210,10 +210,12 @@ static int init_by_config(struct woq_source *s, struct woq_error *err)
     if (!quant)
         quant = s->quant;
     if (woq_json_type(quant) == WOQ_JNULL)
-        return woq_safetensors_source_init(s, err);
+        return woq_safetensors_source_init(s, false, err);
     if ((rc = woq_st_settle(&s->st, err)) < 0) /* packed tensors are small, and rarely strided */
         return rc;
-    return woq_linear_source_init(s, quant, err);
+    const char *method = woq_json_get_str(quant, "quant_method");
+    return method && strcmp(method, "mxfp4") == 0 ? woq_safetensors_source_init(s, true, err)
+                                                  : woq_linear_source_init(s, quant, err);
 }
 
 /* What Neural Compressor says of quantized_weight.pt, beside it. */

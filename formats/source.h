@@ -80,7 +80,8 @@ void woq_source_done(const struct woq_source *s, const void *data, size_t bytes)
 /* Readers: each takes a source with path set (and config, side, st where the format lies in
  * safetensors) and sets format, items, load, close and priv; a failed one leaves nothing behind
  * that woq_source_close does not free. */
-int woq_safetensors_source_init(struct woq_source *s, struct woq_error *err);
+/* mxfp4: experts are packed as those of gpt-oss. */
+int woq_safetensors_source_init(struct woq_source *s, bool mxfp4, struct woq_error *err);
 /* By config.json's quantization_config (formats/linear_method.c knows the methods). */
 int woq_linear_source_init(struct woq_source *s, const struct woq_json *quant,
                            struct woq_error *err);

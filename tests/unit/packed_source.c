@@ -345,6 +345,21 @@ static void wrong_inc(void **state)
     free(file);
 }
 
+/* gpt-oss: blocks without their scales, or of another shape. */
+static void wrong_blocks(void **state)
+{
+    static const struct part parts[] = { { "m_blocks", "U8", 2, 16, 0 },
+                                         { "m_scales", "U8", 2, 1, 0 } };
+    uint8_t *file;
+
+    (void)state;
+    for (size_t n = 1; n <= 2; n++) {
+        assert_null(open_it(parts, n, 0, "{\"quant_method\":\"mxfp4\"}", &file,
+                            "'m_blocks': want U8 [experts, out, in / 32, 16] and its scales"));
+        free(file);
+    }
+}
+
 /* compressed-tensors' floats: nvfp4, 32 outputs, 64 inputs. */
 static const struct part good_nvfp4[] = { { "m.weight_global_scale", "F32", 1, 0, 0x41 },
                                           { "m.weight_packed", "U8", 32, 32, 0x55 },
@@ -364,7 +379,7 @@ static void wrong_ct_float(void **state)
         { 1, { "m.weight_packed", "U8", 32, 0, 0 }, "want a matrix" },
         { 1, { "m.weight_packed", "U8", 32, 31, 0 }, "nvfp4 has a scale for each 16 of 62" },
         { 2, { "m.weight_scale", "F8", 32, 5, 0 }, "nvfp4 has a scale for each 16 of 64 inputs" },
-        { 2, { "m.weight_scale", "F8", 32, 4, 0x7f }, "'m.weight_scale' [0] is NaN" },
+        { 2, { "m.weight_scale", "F8", 32, 4, 0x7f }, "scale 0 of 'm.weight_scale' is NaN" },
         { 2, { "m.weight_scale", "F16", 32, 4, 0 }, "'m.weight_packed' is U8, want i32" },
     };
     static const char quant[] = CT("\"num_bits\":4,\"type\":\"float\"");
@@ -469,6 +484,7 @@ int main(void)
         cmocka_unit_test(wrong_ct),
         cmocka_unit_test(wrong_ct_float),
         cmocka_unit_test(wrong_inc),
+        cmocka_unit_test(wrong_blocks),
         cmocka_unit_test(divisors),
         cmocka_unit_test(wrong_bytes),
     };

@@ -48,7 +48,7 @@ def save(name, tensors, want, quant, format_, form="auto", **more):
     meta = {"format": "pt"}
     save_file({k: v.contiguous() for k, v in tensors.items()}, f"{folder}/model.safetensors", meta)
     save_file({k: v.contiguous() for k, v in want.items()}, f"{folder}/want.safetensors", meta)
-    config = {"model_type": "golden", "quantization_config": quant,
+    config = {"model_type": "gpt_oss" if name == "gpt-oss" else "golden", "quantization_config": quant,
               "woq": {"format": format_, "form": form, **more}}
     with open(f"{folder}/config.json", "w") as f:
         f.write(json.dumps(config, indent=1) + "\n")
@@ -238,6 +238,25 @@ def compressed_tensors_floats():
     case("ct-float-block", "float-quantized", (20, 48), "block", bits=8, block=[8, 32])
 
 
+def gpt_oss():
+    """transformers 4.57.6: convert_moe_packed_tensors, which gives [experts, in, out]."""
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    rng = np.random.default_rng(5)
+    tensors, want = {}, {}
+    for part, (n_out, n_in) in (("gate_up_proj", (12, 64)), ("down_proj", (32, 96))):
+        module = f"model.layers.0.mlp.experts.{part}"
+        blocks = torch.from_numpy(rng.integers(0, 256, (3, n_out, n_in // 32, 16)).astype(np.uint8))
+        scales = torch.from_numpy(rng.integers(110, 130, (3, n_out, n_in // 32)).astype(np.uint8))
+        bias = torch.from_numpy(rng.normal(0, 1, (3, n_out)).astype(np.float32)).to(torch.bfloat16)
+        tensors |= {f"{module}_blocks": blocks, f"{module}_scales": scales, f"{module}_bias": bias}
+        full = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
+        for i in range(3):
+            want[f"model.layers.0.mlp.experts.{i}.{part}.weight"] = full[i].t()
+            want[f"model.layers.0.mlp.experts.{i}.{part}.bias"] = bias[i]
+    save("gpt-oss", tensors, want, {"quant_method": "mxfp4", "modules_to_not_convert": []}, "mxfp4", read_only=True)
+
+
 def neural_compressor():
     """neural-compressor-pt 3.10: INCWeightOnlyLinear.pack and recover, which computes in float16. Its
     bias of zeros is only kept in inc-whole, which is not written again."""
@@ -302,6 +321,7 @@ def neural_compressor_own():
 
 
 if __name__ == "__main__":
+    gpt_oss()
     neural_compressor()
     neural_compressor_own()
     auto_round()

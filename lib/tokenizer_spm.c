@@ -252,11 +252,12 @@ static int load_bpe(struct woq_tokenizer *t, const struct woq_spm *m, struct woq
     return rc;
 }
 
-/* Scores are floats there, and so are sums; user-defined pieces get a bonus that always wins. */
+/* Scores are floats there, and so are sums; user-defined pieces get a bonus that always wins, since
+ * 0.2.2 by their length alone. */
 static int load_unigram(struct woq_tokenizer *t, const struct woq_spm *m, struct woq_error *err)
 {
     struct tok_unigram *u = &t->unigram;
-    float lowest = FLT_MAX, highest = FLT_MIN;
+    float lowest = FLT_MAX;
 
     t->model = TOK_UNIGRAM;
     u->vocab = &t->vocab;
@@ -266,10 +267,8 @@ static int load_unigram(struct woq_tokenizer *t, const struct woq_spm *m, struct
     if (!(u->score = calloc(m->n + 1, sizeof(*u->score))))
         return woq_fail_nomem(err, m->n * sizeof(*u->score));
     for (size_t i = 0; i < m->n; i++)
-        if (m->piece[i].type == WOQ_SPM_NORMAL) {
-            lowest = m->piece[i].score < lowest ? m->piece[i].score : lowest;
-            highest = m->piece[i].score > highest ? m->piece[i].score : highest;
-        }
+        if (m->piece[i].type == WOQ_SPM_NORMAL && m->piece[i].score < lowest)
+            lowest = m->piece[i].score;
     u->unk_score = (double)(lowest - 10.0f);
     for (size_t i = 0; i < m->n; i++) {
         const struct woq_spm_piece *p = &m->piece[i];
@@ -277,7 +276,7 @@ static int load_unigram(struct woq_tokenizer *t, const struct woq_spm *m, struct
 
         u->score[i] = (double)p->score;
         if (p->type == WOQ_SPM_USER_DEFINED)
-            u->score[i] = (double)((float)p->text.len * highest) - 0.1;
+            u->score[i] = (double)(float)(0.1 * (double)(p->text.len - 1));
         if (p->type == WOQ_SPM_NORMAL || p->type == WOQ_SPM_USER_DEFINED)
             rc = tok_trie_add(&u->trie, p->text.s, p->text.len, (uint32_t)i, err);
         if (rc < 0)

@@ -81,19 +81,29 @@ void tok_unigram_release(struct tok_unigram *u)
 static void reach(const struct tok_unigram *u, struct tok_best *b, double score, size_t start,
                   uint32_t id)
 {
-    /* SentencePiece keeps floats, and compares the sum as a double where the piece is user-defined.
-     */
-    const double kept = u->type ? (double)(float)score : score;
-    const double compared = u->type && u->type[id] == WOQ_SPM_USER_DEFINED ? score : kept;
+    const double kept = u->type ? (double)(float)score : score; /* SentencePiece has floats */
 
-    if (b->start != TOK_NO_ID && compared <= b->score)
+    if (b->start != TOK_NO_ID && kept <= b->score)
         return; /* of equal paths the first counts */
     *b = (struct tok_best){ kept, (uint32_t)start, id };
 }
 
-/* Extends the path that ends at byte `at` by every piece that begins there. */
+/* SentencePiece counts from 0 again where the best path has come beyond this, so that its floats
+ * keep their digits; and it then rounds what ends farther on. */
+#define SCORE_RESET 100000.0
+static void count_anew(struct tok_best *best, size_t at, size_t farthest)
+{
+    const double so_far = best[at].score;
+
+    if (fabs(so_far) > SCORE_RESET)
+        for (size_t i = at; i <= farthest; i++)
+            best[i].score = (double)(float)(best[i].score - so_far);
+}
+
+/* Extends the path that ends at byte `at` by every piece that begins there; *farthest is the last
+ * end of a path. */
 static int extend(const struct tok_unigram *u, struct tok_best *best, const char *text, size_t len,
-                  size_t at, struct woq_error *err)
+                  size_t at, size_t *farthest, struct woq_error *err)
 {
     const size_t one = woq_utf8_bytes((unsigned char)text[at]);
     const double score = best[at].score;
@@ -106,6 +116,7 @@ static int extend(const struct tok_unigram *u, struct tok_best *best, const char
         const uint32_t id = u->trie.token[node] - 1;
 
         reach(u, &best[i + 1], u->score[id] + score, at, id);
+        *farthest = *farthest > i + 1 ? *farthest : i + 1;
         has_one = has_one || i + 1 == at + one;
     }
     if (has_one)
@@ -114,6 +125,7 @@ static int extend(const struct tok_unigram *u, struct tok_best *best, const char
         return woq_fail(err, WOQ_EDATA, NULL,
                         "a character of the text is not in the vocabulary, which has no unk_id");
     reach(u, &best[at + one], u->unk_score + score, at, (uint32_t)u->unk);
+    *farthest = *farthest > at + one ? *farthest : at + one;
     return WOQ_OK;
 }
 
@@ -164,6 +176,7 @@ static int walk(const struct tok_unigram *u, struct tok_best *best, const char *
 int tok_unigram_encode(const struct tok_unigram *u, struct tok_work *w, const char *text,
                        size_t len, struct woq_error *err)
 {
+    size_t farthest = 0;
     int rc;
 
     w->symbols.n = 0;
@@ -173,7 +186,10 @@ int tok_unigram_encode(const struct tok_unigram *u, struct tok_work *w, const ch
         return rc;
     for (size_t i = 0; i <= len; i++)
         w->best[i] = (struct tok_best){ 0, TOK_NO_ID, TOK_NO_ID };
-    for (size_t at = 0; rc == WOQ_OK && at < len; at += woq_utf8_bytes((unsigned char)text[at]))
-        rc = extend(u, w->best, text, len, at, err);
+    for (size_t at = 0; rc == WOQ_OK && at < len; at += woq_utf8_bytes((unsigned char)text[at])) {
+        if (u->type)
+            count_anew(w->best, at, farthest);
+        rc = extend(u, w->best, text, len, at, &farthest, err);
+    }
     return rc < 0 ? rc : walk(u, w->best, text, len, &w->symbols, err);
 }

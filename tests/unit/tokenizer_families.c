@@ -244,6 +244,54 @@ static void test_sentencepiece(void **state)
     woq_json_free(strings);
 }
 
+/* One text of 200 kB: sums of scores are floats, which must be rounded where the original does. */
+static void test_long_unigram(void **state)
+{
+    struct woq_json *all = read_json(GOLDEN "spm_long.json"),
+                    *strings = read_json(GOLDEN "strings.json");
+    struct woq_str once = { 0 }, text = { 0 };
+
+    (void)state;
+    woq_json_each(s, strings)
+    {
+        woq_str_addf(&once, "%s%s", s == woq_json_first(strings) ? "" : " ", woq_json_str(s));
+    }
+    woq_json_each(model, woq_json_get(all, "models"))
+    {
+        const char *name = woq_json_get_str(model, "name");
+        struct woq_str path = { 0 };
+        struct woq_tokenizer *t = NULL;
+        struct woq_ids ids = { 0 };
+        struct woq_error err = { 0 };
+        uint32_t fnv = 2166136261u;
+        char *data;
+        size_t bytes;
+
+        text.len = 0;
+        for (int64_t i = woq_json_get_int(model, "times", 0); i > 0; i--)
+            woq_str_addf(&text, "%s", once.s);
+        woq_str_addf(&path, GOLDEN "spm/%s.model", name);
+        if (woq_file_read(path.s, 0, &data, &bytes, &err) < 0 ||
+            woq_tokenizer_open(&t, data, bytes, NULL, 0, &err) < 0 ||
+            woq_tokenizer_encode(t, text.s, text.len, false, &ids, &err) < 0)
+            fail_msg("%s: %s", path.s, err.what);
+        for (size_t i = 0; i < ids.n; i++)
+            fnv = (fnv ^ ids.ids[i]) * 16777619u;
+        assert_int_equal(ids.n, woq_json_get_int(model, "n", 0));
+        if (fnv != (uint32_t)woq_json_get_int(model, "fnv", 0))
+            fail_msg("%s: other ids", name);
+        woq_ids_release(&ids);
+        woq_tokenizer_close(t);
+        woq_str_release(&path);
+        free(data);
+    }
+    assert_int_equal(woq_json_len(woq_json_get(all, "models")), 5);
+    woq_str_release(&once);
+    woq_str_release(&text);
+    woq_json_free(all);
+    woq_json_free(strings);
+}
+
 static void test_tiktoken(void **state)
 {
     struct woq_json *all = read_json(GOLDEN "tiktoken.json"),
@@ -364,10 +412,10 @@ static void test_spm_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_byte_level), cmocka_unit_test(test_metaspace),
-        cmocka_unit_test(test_unigram),    cmocka_unit_test(test_sentencepiece),
-        cmocka_unit_test(test_tiktoken),   cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_spm_config),
+        cmocka_unit_test(test_byte_level),   cmocka_unit_test(test_metaspace),
+        cmocka_unit_test(test_unigram),      cmocka_unit_test(test_sentencepiece),
+        cmocka_unit_test(test_long_unigram), cmocka_unit_test(test_tiktoken),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_spm_config),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,8 +3,11 @@
 
     /tmp/venv/bin/pip install sentencepiece==0.2.3 tokenizers==0.22.2
     /tmp/venv/bin/python tests/golden/tokenizers/spm.py TEXT_TO_TRAIN_ON
+    /tmp/venv/bin/python tests/golden/tokenizers/spm.py
 
-Writes spm/NAME.model and spm.json: for each model the ids of each string of strings.json, and the decoded
+The second writes spm_long.json alone: for the Unigram models that are there, how many ids one long text has
+(all strings of strings.json, several times), and the FNV-1a hash of these. Sums of scores are floats there.
+The first writes spm/NAME.model and spm.json: for each model the ids of each string of strings.json, and the decoded
 texts where they differ from the string. Byte pieces, user-defined pieces, unused ones and flags are set as
 in the models of llama, gemma, t5 and others.
 """
@@ -52,7 +55,29 @@ def flags(**kw):
     return edit
 
 
+LONG = 20
+
+
+def long():
+    """One text is enough of them for sums of scores to lose digits, and to be counted anew."""
+    with open(os.path.join(HERE, "strings.json"), encoding="utf-8") as f:
+        text = " ".join(json.load(f)) * LONG
+    rows = []
+    for file in sorted(os.listdir(os.path.join(HERE, "spm"))):
+        if not file.startswith("unigram"):
+            continue
+        ids = spm.SentencePieceProcessor(model_file=os.path.join(HERE, "spm", file)).encode(text)
+        fnv = 2166136261
+        for i in ids:
+            fnv = (fnv ^ i) * 16777619 & 0xFFFFFFFF
+        rows.append(json.dumps({"name": file[:-len(".model")], "times": LONG, "n": len(ids), "fnv": fnv}))
+    with open(os.path.join(HERE, "spm_long.json"), "w", encoding="utf-8") as f:
+        f.write('{"models":[\n' + ",\n".join(rows) + "\n]}\n")
+
+
 def main():
+    if len(sys.argv) == 1:
+        return long()
     text = open(sys.argv[1], encoding="utf-8").read()
     lines = [x for x in text[:150000].split("\n") if x.strip()] + families.SAMPLES * 3
     plain = dict(normalization_rule_name="identity", remove_extra_whitespaces=False)

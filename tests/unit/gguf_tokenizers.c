@@ -1,58 +1,13 @@
 /* gguf_tokenizers.c -- the tokenizers of GGUF: every pre-tokenizer against what llama.cpp makes of
  * 500 hard strings (tests/golden/tokenizers/gguf_pre.py); SentencePiece models there and back;
  * llama2.c's file of the same vocabulary. */
+#include "golden.h"
+
 #include <formats/gguf_vocab.h>
 #include <formats/llama2c_vocab.h>
 #include <woq/spm.h>
-#include <woq/tokenizer.h>
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #define GOLDEN "tests/golden/tokenizers/"
-
-static char *read_text(const char *path, size_t *bytes)
-{
-    struct woq_error err = { 0 };
-    char *text = NULL;
-
-    if (woq_file_read(path, 0, &text, bytes, &err) < 0)
-        fail_msg("%s: %s", path, err.what);
-    return text;
-}
-
-static struct woq_json *read_json(const char *path)
-{
-    struct woq_error err = { 0 };
-    struct woq_json *v = NULL;
-    size_t bytes;
-    char *text = read_text(path, &bytes);
-
-    if (woq_json_parse(&v, text, bytes, &err) < 0)
-        fail_msg("%s: %s", path, err.what);
-    free(text);
-    return v;
-}
-
-static bool same_ids(const struct woq_ids *ids, const struct woq_json *want)
-{
-    size_t i = 0;
-
-    woq_json_each(item, want)
-    {
-        uint64_t id;
-
-        if (!woq_json_u64(item, &id) || i >= ids->n || ids->ids[i++] != id)
-            return false;
-    }
-    return i == ids->n;
-}
 
 /* ------------------------------------------------------------------ pre-tokenizers */
 struct vocab {

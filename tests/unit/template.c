@@ -1,43 +1,11 @@
 /* template.c -- templates against what Jinja2 makes of them (tests/golden/chat/make.py), and what
  * the engine refuses, in which words. */
+#include "golden.h"
+
 #include <lib/template_internal.h>
-#include <woq/json.h>
 #include <woq/template.h>
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #define GOLDEN "tests/golden/chat/"
-
-static char *read_file(const char *path, size_t *bytes)
-{
-    struct woq_error err = { 0 };
-    char *text = NULL;
-
-    if (woq_file_read(path, 0, &text, bytes, &err) < 0)
-        fail_msg("%s: %s", path, err.what);
-    return text;
-}
-
-static struct woq_json *read_json(const char *path)
-{
-    struct woq_error err = { 0 };
-    struct woq_json *v = NULL;
-    size_t bytes;
-    char *text = read_file(path, &bytes);
-
-    if (woq_json_parse(&v, text, bytes, &err) < 0)
-        fail_msg("%s: %s", path, err.what);
-    free(text);
-    return v;
-}
 
 static int render(const char *text, size_t bytes, const char *vars, size_t n, const char *date,
                   struct woq_str *out, struct woq_error *err)
@@ -94,7 +62,7 @@ static void conversations(void **state)
 {
     struct woq_json *golden = read_json(GOLDEN "rendered.json");
     size_t bytes, n = 0;
-    char *lines = read_file(GOLDEN "conversations.json", &bytes), path[256];
+    char *lines = read_text(GOLDEN "conversations.json", &bytes), path[256];
 
     (void)state;
     woq_json_each(cases, woq_json_get(golden, "templates"))
@@ -104,7 +72,7 @@ static void conversations(void **state)
         size_t i = 0;
 
         (void)snprintf(path, sizeof path, GOLDEN "templates/%s.jinja", name);
-        text = read_file(path, &bytes);
+        text = read_text(path, &bytes);
         woq_json_each(want, cases)
         {
             struct woq_error err = { 0 };

@@ -1,42 +1,11 @@
 /* tokenizer.c -- the tokenizer against what the original made of hard strings
  * (tests/golden/tokenizers), and against files that are wrong. */
+#include "golden.h"
+
 #include <woq/filter.h>
 #include <woq/threads.h>
-#include <woq/tokenizer.h>
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #define GOLDEN "tests/golden/tokenizers/"
-
-static struct woq_json *read_json(const char *path, char **text, size_t *bytes)
-{
-    struct woq_error err = { 0 };
-    struct woq_json *v = NULL;
-
-    if (woq_file_read(path, 0, text, bytes, &err) < 0 ||
-        woq_json_parse(&v, *text, *bytes, &err) < 0)
-        fail_msg("%s: %s", path, err.what);
-    return v;
-}
-
-static bool same_ids(const struct woq_ids *ids, const struct woq_json *want)
-{
-    size_t i = 0;
-
-    woq_json_each(item, want)
-    {
-        uint64_t id;
-
-        if (!woq_json_u64(item, &id) || i >= ids->n || ids->ids[i++] != id)
-            return false;
-    }
-    return i == ids->n;
-}
 
 static bool same_text(const struct woq_tokenizer *t, const struct woq_ids *ids, bool skip,
                       const char *want)
@@ -103,14 +72,14 @@ static void test_families(void **state)
         struct woq_str path = { 0 };
         struct woq_error err = { 0 };
         struct woq_tokenizer *t = NULL;
-        char *text, *cases_text;
-        size_t bytes, unused;
+        size_t bytes;
+        char *text;
 
         woq_str_addf(&path, GOLDEN "%s/tokenizer.json", names[i]);
-        woq_json_free(read_json(path.s, &text, &bytes));
+        text = read_text(path.s, &bytes);
         path.len = 0;
         woq_str_addf(&path, GOLDEN "%s/cases.json", names[i]);
-        struct woq_json *cases = read_json(path.s, &cases_text, &unused);
+        struct woq_json *cases = read_json(path.s);
 
         assert_true(woq_json_len(cases) >= 200);
         if (woq_tokenizer_open(&t, text, bytes, NULL, 0, &err) < 0)
@@ -122,7 +91,6 @@ static void test_families(void **state)
         woq_json_free(cases);
         woq_str_release(&path);
         free(text);
-        free(cases_text);
     }
 }
 
@@ -148,9 +116,8 @@ static char *patched(const struct woq_json *base, const struct woq_json *patch)
 
 static void test_variants(void **state)
 {
-    char *all_text;
-    size_t all_bytes, bad = 0, n = 0;
-    struct woq_json *all = read_json(GOLDEN "variants.json", &all_text, &all_bytes);
+    size_t bad = 0, n = 0;
+    struct woq_json *all = read_json(GOLDEN "variants.json");
 
     (void)state;
     woq_json_each(v, woq_json_get(all, "variants"))
@@ -169,7 +136,6 @@ static void test_variants(void **state)
     assert_true(n > 50);
     assert_int_equal(bad, 0);
     woq_json_free(all);
-    free(all_text);
 }
 
 /* ------------------------------------------------------------------ small made-up files */
@@ -406,11 +372,10 @@ static void test_threads(void **state)
 {
     static struct shared s = { .text = "Hello, world! 12345 it's  \n\n word more <a>b supercali" };
     struct woq_error err = { 0 };
-    char *json;
     size_t bytes;
+    char *json = read_text(GOLDEN "llama3/tokenizer.json", &bytes);
 
     (void)state;
-    woq_json_free(read_json(GOLDEN "llama3/tokenizer.json", &json, &bytes));
     assert_int_equal(woq_tokenizer_open(&s.t, json, bytes, NULL, 0, &err), WOQ_OK);
     woq_threads_set(4);
     woq_parallel(64, encode_item, &s);

@@ -1,46 +1,8 @@
 /* tokenizer_families.c -- 500 hard strings for each family of tokenizers: ids and decoded texts as
  * the original has them (tests/golden/tokenizers/families.py). */
-#include <woq/tokenizer.h>
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "golden.h"
 
 #define GOLDEN "tests/golden/tokenizers/"
-
-static struct woq_json *read_json(const char *path)
-{
-    struct woq_error err = { 0 };
-    struct woq_json *v = NULL;
-    char *text = NULL;
-    size_t bytes;
-
-    if (woq_file_read(path, 0, &text, &bytes, &err) < 0 ||
-        woq_json_parse(&v, text, bytes, &err) < 0)
-        fail_msg("%s: %s", path, err.what);
-    free(text);
-    return v;
-}
-
-static bool same_ids(const struct woq_ids *ids, const struct woq_json *want)
-{
-    size_t i = 0;
-
-    woq_json_each(item, want)
-    {
-        uint64_t id;
-
-        if (!woq_json_u64(item, &id) || i >= ids->n || ids->ids[i++] != id)
-            return false;
-    }
-    return i == ids->n;
-}
 
 /* The base with some of its members, and members of its model, replaced. */
 static struct woq_tokenizer *open_patched(const struct woq_json *base, const struct woq_json *patch,

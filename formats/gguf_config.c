@@ -292,6 +292,7 @@ static void set_windows(struct woq_gguf_reader *r, const struct woq_arch *a, str
 {
     const uint64_t window = woq_gguf_count(r, "attention.sliding_window");
     const char *key = a->window_key ? a->window_key : "sliding_window";
+    const bool always = r->row->quirks & WOQ_GGUF_WINDOW; /* absent: the usual one */
 
     if (a->windows == WOQ_WINDOWS_NONE)
         return;
@@ -301,9 +302,9 @@ static void set_windows(struct woq_gguf_reader *r, const struct woq_arch *a, str
         woq_json_set_num(c, "max_window_layers", 0);
     if (window)
         woq_json_set_num(c, key, (double)window);
-    else if (!a->window_gated)
+    else if (!a->window_gated && !always)
         woq_json_set(c, key, woq_json_of_null());
-    set_pattern(r, a, c, window > 0);
+    set_pattern(r, a, c, window > 0 || always);
 }
 
 static void set_extras(struct woq_gguf_reader *r, struct woq_json *c)

@@ -166,7 +166,9 @@ void woq_gguf_get_latent(struct woq_gguf_reader *r, struct woq_json *config)
     woq_json_set_num(config, "n_shared_experts",
                      (double)woq_gguf_size(r, "expert_shared_count", 0));
     if (woq_gguf_count(r, "expert_gating_func") != 2)
-        woq_json_set_str(config, "topk_method", "greedy");
+        woq_json_set_str(config, "topk_method",
+                         woq_gguf_count(r, "expert_group_count") > 1 ? "group_limited_greedy"
+                                                                     : "greedy");
 }
 
 /* --- others --- */

@@ -313,6 +313,33 @@ torch_folder() {
     gguf blk.1.attn_q.weight blk.0.attn_q.weight "tensor 'blk.0.attn_q.weight' is there twice"
     gguf token_embd.weight token_embd.weighT "tensor 'token_embd.weight' is missing or not 2-D"
 }
+@test "GGUF: keys and tensors of experts, windows, rope factors that are not there" {
+    # odd FIXTURE SED FROM TO: the fixture as x.gguf, with a string renamed
+    odd() {
+        sed -E "$2" "$GOLDEN/archs/$1/config.json" >config.json
+        woq-gen --config config.json | woq-pack -q --force -f gguf -t f32 -o x.gguf
+        edit x.gguf "$3" "$4"
+    }
+    bad() { # FIXTURE SED FROM TO MESSAGE
+        odd "$1" "$2" "$3" "$4"
+        run -1 --separate-stderr woq-extract x.gguf
+        echo "$stderr"
+        [[ $stderr == *"woq-extract: x.gguf: $5"* ]]
+    }
+    bad mixtral '' llama.expert_count llama.expert_counT "tensor 'blk.0.ffn_gate_inp.weight' has no place in architecture llama"
+    bad mixtral '' llama.expert_used_count llama.expert_used_counT "config.json lacks 'num_experts_per_tok'"
+    bad mixtral '' blk.1.ffn_up_exps blk.1.ffn_ux_exps "tensor 'blk.1.ffn_ux_exps.weight' has no place in architecture mixtral"
+    bad mixtral '' blk.1.ffn_up_exps blk.1.ffn_up_expS "tensor 'blk.1.ffn_up_expS.weight' has no place in architecture mixtral"
+    bad gpt_bigcode '' head_count_kv head_count_kV "tensor 'blk.0.attn_qkv.weight' has 80 rows of 48, but the keys of the file make it 144 of 48"
+    bad phi3 's/("sliding_window": )5/\164/' rope_factors_long rope_factors_lonG "tensor 'rope_factors_long.weight' is missing"
+    bad deepseek_v3 's/0\.002/1e-06/' attention.key_length_mla attention.key_length_mlA "key 'deepseek2.attention.key_length_mla' is missing"
+    bad deepseek_v3 's/0\.002/1e-06/' expert_gating_func expert_gating_funC "tensor 'blk.1.exp_probs_b.bias' has no place in architecture deepseek_v2"
+    bad falcon-40b 's/("bias": )true/\1false/' attn_norm_2 attn_norm_3 "tensor 'blk.0.attn_norm_3.weight' has no place in architecture falcon"
+    # a window that is not told is the usual one
+    odd gemma2 's/("query_pre_attn_scalar": )24/\116/' attention.sliding_window attention.sliding_windoW
+    woq-extract -q x.gguf >x.wts
+    run ! grep -aq sliding_window x.wts
+}
 @test "unknown tensors go last, with a note" {
     copy hf
     sed -i 's/"tie_word_embeddings": false/"tie_word_embeddings": true/' m/config.json

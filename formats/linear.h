@@ -53,7 +53,7 @@ struct woq_linear {
     /* What else `measure` found out: what counts depends on the kind. Packed in words: */
     const struct woq_packed_layout *layout;
     enum woq_field_order order;
-    size_t n_groups;
+    size_t n_groups, n_stored; /* groups of a row; what the file has for them */
     int64_t group_size;
     bool sym;
     bool one_scale; /* of the whole tensor */

@@ -5,6 +5,7 @@
 #include <formats/packed.h>
 
 #include <string.h>
+#include <strings.h>
 #include <woq/json.h>
 
 static int read_sizes(struct woq_linear_told *c, const struct woq_json *q, const char *bits,
@@ -56,10 +57,12 @@ static int read_awq(struct woq_linear_told *c, const struct woq_json *q, struct 
     const char *version = woq_json_get_str(q, "version");
     const bool old = woq_json_get(q, "w_bit") != NULL;
 
-    if (version && strcmp(version, "gemm") != 0 && strcmp(version, "GEMM") != 0)
+    const bool gemv = version && strcasecmp(version, "gemv") == 0;
+
+    if (version && !gemv && strcasecmp(version, "gemm") != 0)
         return woq_fail(err, WOQ_EUNSUPPORTED, "write it again as version gemm",
-                        "config.json: AWQ version '%s' is not read, want gemm", version);
-    use(c, &woq_layout_awq);
+                        "config.json: AWQ version '%s' is not read, want gemm or gemv", version);
+    use(c, gemv ? &woq_layout_awq_gemv : &woq_layout_awq);
     c->sym = !woq_json_get_bool(q, "zero_point", true);
     return read_sizes(c, q, old ? "w_bit" : "bits", old ? "q_group_size" : "group_size", err);
 }

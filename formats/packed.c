@@ -41,6 +41,12 @@ const struct woq_packed_layout woq_layout_awq = {
     .multiple_in = 1, .multiple_out = 8, .whole_groups = true
 };
 
+const struct woq_packed_layout woq_layout_awq_gemv = {
+    .name = "AWQ", KIND("qweight", "scales", "qzeros"), .order = WOQ_FIELDS_DENSE,
+    .scales_by_row = true, .always_zeros = true, .padded = true, .widths = WIDTH(4),
+    .multiple_in = 32, .multiple_out = 8, .whole_groups = true
+};
+
 #define CT_ACTIVATIONS                                                                             \
     [WOQ_N_PARTS] = "input_scale", "input_zero_point", "output_scale", "output_zero_point"
 
@@ -134,6 +140,15 @@ struct woq_packed_matrix woq_packed_zeros(const struct woq_packed_layout *l,
     return matrix(l, l->zeros, order, bits, n_out, n_groups);
 }
 
+size_t woq_packed_stored(const struct woq_packed_layout *l, size_t n_in, size_t n_groups)
+{
+    const size_t group = n_groups ? n_in / n_groups : 0;
+    const size_t words = group >= 128 ? 1 : group >= 64 ? 2 : 4;
+
+    return l->padded ? (size_t)(woq_ceil_div(woq_ceil_div(n_groups, 8), words) * words * 8)
+                     : n_groups;
+}
+
 enum woq_dtype woq_packed_word(const struct woq_packed_layout *l)
 {
     return l->bytes ? WOQ_I8 : WOQ_I32;
@@ -142,11 +157,12 @@ enum woq_dtype woq_packed_word(const struct woq_packed_layout *l)
 uint64_t woq_packed_bytes(const struct woq_packed_layout *l, int bits, size_t n_out, size_t n_in,
                           size_t n_groups, size_t scale_bytes, bool has_zeros)
 {
+    const size_t stored = woq_packed_stored(l, n_in, n_groups);
     const struct woq_packed_matrix codes = woq_packed_codes(l, l->order, bits, n_out, n_in);
-    const struct woq_packed_matrix zeros = woq_packed_zeros(l, l->order, bits, n_out, n_groups);
+    const struct woq_packed_matrix zeros = woq_packed_zeros(l, l->order, bits, n_out, stored);
     const char *const *suffix = l->kind.suffix;
     uint64_t bytes =
-        woq_bitmat_bytes(&codes.m) + n_out * n_groups * (l->scales_stored ? 1 : scale_bytes);
+        woq_bitmat_bytes(&codes.m) + n_out * stored * (l->scales_stored ? 1 : scale_bytes);
 
     if (l->always_zeros || (suffix[WOQ_PART_ZEROS] && has_zeros))
         bytes += woq_bitmat_bytes(&zeros.m);

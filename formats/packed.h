@@ -40,6 +40,7 @@ struct woq_packed_layout {
     bool minus_one;     /* a zero point z is stored as (z - 1) mod 2^bits */
     bool scales_by_row; /* [out][groups], else [groups][out] */
     bool always_zeros;  /* symmetric ones too */
+    bool padded;        /* groups are filled up with zeros, see woq_packed_stored */
     enum woq_packed_g_idx g_idx;        /* when it is written */
     unsigned widths;                    /* bit b is set: b bits have a form */
     unsigned multiple_in, multiple_out; /* sizes that can be written */
@@ -47,9 +48,10 @@ struct woq_packed_layout {
 };
 
 extern const struct woq_packed_layout woq_layout_gptq_v1, woq_layout_gptq_v2, woq_layout_awq,
-    woq_layout_round_v1, woq_layout_round_v2, woq_layout_round_g_idx, woq_layout_ct_packed,
-    woq_layout_ct_bytes, woq_layout_ct_nvfp4, woq_layout_ct_mxfp4, woq_layout_ct_mxfp8,
-    woq_layout_ct_fp8, woq_layout_inc, woq_layout_inc_own, woq_layout_inc_scaled;
+    woq_layout_awq_gemv, woq_layout_round_v1, woq_layout_round_v2, woq_layout_round_g_idx,
+    woq_layout_ct_packed, woq_layout_ct_bytes, woq_layout_ct_nvfp4, woq_layout_ct_mxfp4,
+    woq_layout_ct_mxfp8, woq_layout_ct_fp8, woq_layout_inc, woq_layout_inc_own,
+    woq_layout_inc_scaled;
 
 static inline bool woq_packed_width_ok(const struct woq_packed_layout *l, int bits)
 {
@@ -72,6 +74,9 @@ struct woq_packed_matrix woq_packed_codes(const struct woq_packed_layout *l,
 struct woq_packed_matrix woq_packed_zeros(const struct woq_packed_layout *l,
                                           enum woq_field_order order, int bits, size_t n_out,
                                           size_t n_groups);
+/* Groups of a row as a file stores them: as they are, or in AWQ's gemv up to whole words, of which
+ * there are more the smaller the groups are. */
+size_t woq_packed_stored(const struct woq_packed_layout *l, size_t n_in, size_t n_groups);
 /* Type of their words. */
 enum woq_dtype woq_packed_word(const struct woq_packed_layout *l);
 

@@ -194,6 +194,12 @@ static struct woq_json *inc_config(const struct woq_packed_writer *w, struct woq
     return woq_packed_finished(c, err);
 }
 
+static void choose_awq(struct woq_packed_writer *w)
+{
+    if (!strcmp(w->form, "gemv"))
+        w->layout = &woq_layout_awq_gemv;
+}
+
 /* --- AWQ (4.b): one scheme, and the linears that stay float by name --- */
 
 static struct woq_json *awq_config(const struct woq_packed_writer *w, struct woq_error *err)
@@ -216,7 +222,7 @@ static struct woq_json *awq_config(const struct woq_packed_writer *w, struct woq
     woq_json_set_num(c, "bits", base->bits);
     woq_json_set_num(c, "group_size", (double)base->group_size);
     woq_json_set_bool(c, "zero_point", !sym);
-    woq_json_set_str(c, "version", "gemm");
+    woq_json_set_str(c, "version", w->layout->padded ? "gemv" : "gemm");
     if (!woq_json_len(kept)) {
         woq_json_free(kept);
         kept = woq_json_of_null();
@@ -331,10 +337,11 @@ static const struct woq_packed_format formats[] = {
       .choose = choose_gptq,
       .config = gptq_config },
     { .name = "awq",
-      .forms = "auto",
+      .forms = "auto gemm gemv",
       .layout = &woq_layout_awq,
       .one_group_size = true,
       .no_head = true,
+      .choose = choose_awq,
       .config = awq_config },
     { .name = "inc",
       .forms = "auto huggingface",

@@ -66,7 +66,7 @@ static int load_scales(struct woq_buf *scratch, struct woq_frame *f, const struc
 {
     const struct woq_st_tensor *t = l->part[WOQ_PART_SCALES];
     const uint64_t shape[2] = { l->n_out, l->n_groups };
-    const size_t n = l->n_out * l->n_groups;
+    const size_t n = l->n_out * l->n_stored;
     const void *q = words(scratch, t, err);
     float *from = woq_buf_need(&scratch[FIELDS], n * sizeof *from, err), *scale;
     void *to;
@@ -84,7 +84,7 @@ static int load_scales(struct woq_buf *scratch, struct woq_frame *f, const struc
     for (size_t o = 0; o < l->n_out; o++)
         for (size_t g = 0; g < l->n_groups; g++)
             scale[o * l->n_groups + g] = from[l->one_scale               ? 0
-                                              : l->layout->scales_by_row ? o * l->n_groups + g
+                                              : l->layout->scales_by_row ? o * l->n_stored + g
                                                                          : g * l->n_out + o];
     return WOQ_OK;
 }
@@ -94,8 +94,8 @@ static int zero_fields(uint8_t *fields, const struct woq_linear *l, const void *
                        struct woq_error *err)
 {
     const struct woq_packed_matrix m =
-        woq_packed_zeros(l->layout, l->order, l->bits, l->n_out, l->n_groups);
-    const size_t n = l->n_out * l->n_groups;
+        woq_packed_zeros(l->layout, l->order, l->bits, l->n_out, l->n_stored);
+    const size_t n = l->n_out * l->n_stored;
     const int max = (1 << l->bits) - 1;
 
     if (l->one_scale)
@@ -106,6 +106,8 @@ static int zero_fields(uint8_t *fields, const struct woq_linear *l, const void *
         return fail_range(l, WOQ_PART_ZEROS, err);
     for (size_t i = 0; i < n && l->layout->minus_one; i++)
         fields[i] = (uint8_t)((fields[i] + 1) & max);
+    for (size_t o = 0; o < l->n_out && l->n_stored != l->n_groups; o++)
+        memmove(fields + o * l->n_groups, fields + o * l->n_stored, l->n_groups);
     return WOQ_OK;
 }
 
@@ -117,7 +119,7 @@ static int load_zeros(struct woq_buf *scratch, struct woq_frame *f, const struct
     const size_t n = l->n_out * l->n_groups;
     const int middle = 1 << (l->bits - 1);
     const void *q = words(scratch, l->part[WOQ_PART_ZEROS], err);
-    uint8_t *fields = woq_buf_need(&scratch[FIELDS], n, err);
+    uint8_t *fields = woq_buf_need(&scratch[FIELDS], l->n_out * l->n_stored, err);
     void *zero;
     int rc;
 

@@ -125,7 +125,7 @@ static bool fits(struct woq_linear *l, const struct woq_linear_told *c)
 
     if (zeros && !l->one_scale &&
         !has_shape(zeros,
-                   woq_packed_zeros(l->layout, l->order, l->bits, l->n_out, l->n_groups).shape))
+                   woq_packed_zeros(l->layout, l->order, l->bits, l->n_out, l->n_stored).shape))
         return false;
     return find_inputs(l, c);
 }
@@ -267,8 +267,18 @@ int woq_packed_measure(struct woq_linear *l, const struct woq_linear_told *c, st
         rc = want_part(l, WOQ_PART_G_IDX, WOQ_I32, 1, err);
     if (rc)
         return rc;
+    l->n_stored = l->n_groups;
     if (!find_width(l, c, l->layout->bytes && !c->bits ? 8 : c->bits))
         return fail_width(l, c, err);
+    if (l->layout->padded) {
+        l->n_groups = c->group_size > 0 ? l->n_in / (size_t)c->group_size : 1;
+        if (woq_packed_stored(l->layout, l->n_in, l->n_groups) != l->n_stored)
+            return woq_fail(err, WOQ_EDATA, NULL,
+                            "'%s' has %zu groups, want %zu for %zu inputs in groups of %lld",
+                            l->part[WOQ_PART_SCALES]->name, l->n_stored,
+                            woq_packed_stored(l->layout, l->n_in, l->n_groups), l->n_in,
+                            (long long)c->group_size);
+    }
     if (!l->n_groups || l->n_groups > l->n_in)
         return woq_fail(err, WOQ_EDATA, NULL, "'%s' has %zu groups of %zu inputs",
                         l->part[WOQ_PART_SCALES]->name, l->n_groups, l->n_in);

@@ -122,6 +122,9 @@ static int check_form(const struct woq_packed_layout *l, const struct woq_qview 
         return woq_fail(err, WOQ_ETYPE, alone,
                         "%zu inputs in groups of %lld: %s wants whole groups", q->n_cols,
                         (long long)group_size, l->name);
+    if (l->padded && q->group_elems < 128 && q->group_elems != 64 && q->group_elems != 32)
+        return woq_fail(err, WOQ_ETYPE, "quantize with --group-size 128",
+                        "groups of %zu: AWQ's gemv has 32, 64, and 128 and more", q->group_elems);
     if (l->g_idx == WOQ_G_IDX_NEVER && !g_idx_is_trivial(q))
         return woq_fail(
             err, WOQ_ETYPE,
@@ -160,23 +163,27 @@ static int check_config(const struct woq_packed_writer *w, const char *name,
 static int pack_scales(struct woq_packed_writer *w, const struct woq_qview *q,
                        struct woq_error *err)
 {
-    const size_t n = q->n_rows * q->n_groups;
+    const size_t stored = woq_packed_stored(w->layout, q->n_cols, q->n_groups);
+    const size_t n = q->n_rows * stored;
     float *x = woq_buf_need(&w->fields, n * sizeof *x, err);
     void *to = woq_buf_need(&w->scales, n * sizeof(float), err);
     bool ok = true;
 
     if (!x || !to)
         return WOQ_ENOMEM;
+    memset(x, 0, n * sizeof *x);
     for (size_t r = 0; r < q->n_rows; r++)
         for (size_t g = 0; g < q->n_groups; g++) {
             const float scale = q->scale[r * q->n_groups + g];
-            x[w->layout->scales_by_row ? r * q->n_groups + g : g * q->n_rows + r] = scale;
+            x[w->layout->scales_by_row ? r * stored + g : g * q->n_rows + r] = scale;
             ok = ok && scale - scale == 0;
         }
     if (w->scale_dtype == WOQ_F16)
         ok = woq_scales_to_f16(to, x, n);
     else
         woq_from_f32(to, w->scale_dtype, x, n);
+    for (size_t r = 0; r < q->n_rows && stored != q->n_groups; r++) /* 0 is no scale elsewhere */
+        memset((uint8_t *)to + 2 * (r * stored + q->n_groups), 0, 2 * (stored - q->n_groups));
     return ok ? WOQ_OK
               : woq_fail(err, WOQ_ETYPE, NULL, "a scale is not finite in %s%s",
                          w->scale_dtype == WOQ_F16 ? "F16" : woq_dtype_name(w->scale_dtype),
@@ -207,8 +214,9 @@ static int zero_fields(uint8_t *fields, const struct woq_packed_layout *l,
 static int pack_zeros(struct woq_packed_writer *w, const struct woq_qview *q, struct woq_error *err)
 {
     const struct woq_packed_matrix m =
-        woq_packed_zeros(w->layout, w->layout->order, q->bits, q->n_rows, q->n_groups);
-    uint8_t *fields = woq_buf_need(&w->fields, q->n_rows * q->n_groups, err);
+        woq_packed_zeros(w->layout, w->layout->order, q->bits, q->n_rows,
+                         woq_packed_stored(w->layout, q->n_cols, q->n_groups));
+    uint8_t *fields = woq_buf_need(&w->fields, m.m.n_lines * m.m.n_fields, err);
     void *to = woq_buf_need(&w->zeros, woq_bitmat_bytes(&m.m), err);
     size_t n_null;
     int rc;
@@ -223,6 +231,10 @@ static int pack_zeros(struct woq_packed_writer *w, const struct woq_qview *q, st
                             w->format->minus_one_name);
         w->layout = w->plain;
         rc = zero_fields(fields, w->layout, q, &n_null, err);
+    }
+    for (size_t r = q->n_rows; r-- > 0 && rc == WOQ_OK && w->layout->padded;) {
+        memmove(fields + r * m.m.n_fields, fields + r * q->n_groups, q->n_groups);
+        memset(fields + r * m.m.n_fields + q->n_groups, 0, m.m.n_fields - q->n_groups);
     }
     if (rc == WOQ_OK)
         woq_bitmat_pack(to, &m.m, fields, m.line_step, m.field_step);
@@ -303,8 +315,8 @@ static int put_parts(struct woq_packed_writer *w, struct woq_st_writer *st,
 {
     const struct woq_packed_layout *l = m->layout;
     const struct woq_packed_matrix c = woq_packed_codes(l, l->order, q->bits, q->n_rows, q->n_cols);
-    const struct woq_packed_matrix z =
-        woq_packed_zeros(l, l->order, q->bits, q->n_rows, q->n_groups);
+    const size_t stored = woq_packed_stored(l, q->n_cols, q->n_groups);
+    const struct woq_packed_matrix z = woq_packed_zeros(l, l->order, q->bits, q->n_rows, stored);
     const enum woq_dtype word = woq_packed_word(l);
     const size_t by_row = l->scales_by_row;
     const int64_t out_in[2] = { (int64_t)q->n_rows, (int64_t)q->n_cols };
@@ -319,7 +331,7 @@ static int put_parts(struct woq_packed_writer *w, struct woq_st_writer *st,
           NULL,
           w->scale_dtype,
           2,
-          { by_row ? q->n_rows : q->n_groups, by_row ? q->n_groups : q->n_rows },
+          { by_row ? q->n_rows : stored, by_row ? stored : q->n_rows },
           w->scales.data },
     };
 

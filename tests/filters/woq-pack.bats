@@ -281,6 +281,16 @@ permuted() {
     woq-extract out2 | woq-pack -q -f awq -o out3
     cmp out2/model.safetensors out3/model.safetensors
 }
+@test "awq: gemv, there and back, and to gemm" {
+    woq-pack -q -f awq --checkpoint-format gemv -o a q.wts
+    woq-extract a | woq-pack -q -f awq -o b
+    woq-pack -q -f awq -o c q.wts
+    cmp b/model.safetensors c/model.safetensors
+    woq-extract b | woq-pack -q -f awq --checkpoint-format gemv -o d
+    cmp a/model.safetensors d/model.safetensors
+    cmp a/config.json d/config.json
+    grep -q '"version":.*"gemv"' a/config.json
+}
 @test "awq: what it cannot hold is refused by name" {
     woq-rtn --bits 8 --group-size 32 m.wts >eight.wts
     run -1 --separate-stderr woq-pack -f awq -o out eight.wts

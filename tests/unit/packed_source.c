@@ -217,12 +217,20 @@ static void wrong_config(void **state)
         { "{\"quant_method\":\"gptq\",\"format\":\"marlin\"}", "'marlin' is not read" },
         { "{\"quant_method\":\"aqlm\",\"bits\":4}",
           "'aqlm' is not read, want one of gptq, awq, auto-round" },
-        { "{\"quant_method\":\"awq\",\"bits\":4,\"version\":\"gemv\"}", "'gemv' is not read" },
+        { "{\"quant_method\":\"awq\",\"bits\":4,\"version\":\"x\"}", "'x' is not read" },
         { "{\"quant_method\":\"awq\",\"w_bit\":4,\"q_group_size\":-7}", "q_group_size -7: want" },
         { "{\"bits\":4}", "without quant_method" },
     };
+    static const struct part gemv[] = { { "m.qweight", "I32", 32, 8, 0 },
+                                        { "m.qzeros", "I32", 32, 8, 0 },
+                                        { "m.scales", "F16", 32, 64, 0 } };
+    uint8_t *words;
 
     (void)state;
+    assert_null(open_it(
+        gemv, 3, 0, "{\"quant_method\":\"awq\",\"bits\":4,\"version\":\"gemv\",\"group_size\":32}",
+        &words, "'m.scales' has 64 groups, want 32 for 64 inputs in groups of 32"));
+    free(words);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         uint8_t *file;
         assert_null(open_it(good, 4, 0, rows[i].quant, &file, rows[i].want));

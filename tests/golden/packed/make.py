@@ -238,6 +238,22 @@ def compressed_tensors_floats():
     case("ct-float-block", "float-quantized", (20, 48), "block", bits=8, block=[8, 32])
 
 
+def awq_gemv():
+    """gptqmodel 5.7.0: AwqGEMVQuantLinear.pack; its kernels want a GPU, the weights are those that were packed."""
+    from gptqmodel.nn_modules.qlinear.gemv_awq import AwqGEMVQuantLinear
+
+    rng = np.random.default_rng(3)
+    tensors, want = {}, {}
+    for module, n_in, group in (("a", IN, 32), ("b", 10 * 32, 32)):
+        _, scale, zero, weight = grid(rng, 4, False, n_in=n_in, group=group, lowest=0)
+        layer = AwqGEMVQuantLinear(4, group, False, False, n_in, OUT, register_buffers=True)
+        layer.pack(linear(weight), scale, zero)
+        tensors |= of(module, {k: v for k, v in layer.state_dict().items() if v is not None})
+        want[f"{module}.weight"] = weight
+    save("awq-gemv", tensors, want, {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True,
+                                     "version": "gemv", "modules_to_not_convert": None}, "awq", "gemv")
+
+
 def gpt_oss():
     """transformers 4.57.6: convert_moe_packed_tensors, which gives [experts, in, out]."""
     from transformers.integrations.mxfp4 import convert_moe_packed_tensors
@@ -321,6 +337,7 @@ def neural_compressor_own():
 
 
 if __name__ == "__main__":
+    awq_gemv()
     gpt_oss()
     neural_compressor()
     neural_compressor_own()

@@ -228,7 +228,7 @@ static int take_qconfig(struct woq_source *s, const char *folder, struct woq_err
 
     if (woq_str_addf(&path, "%s/qconfig.json", folder) < 0)
         return woq_fail_nomem(err, strlen(folder));
-    if (strcmp(s->st.shards[0].format, "torch") == 0 && access(path.s, F_OK) == 0 &&
+    if (s->st.shards && strcmp(s->st.shards[0].format, "torch") == 0 && access(path.s, F_OK) == 0 &&
         (rc = woq_file_read(path.s, MAX_SIDE_BYTES, &text, &bytes, err)) == WOQ_OK &&
         (rc = woq_json_parse(&s->quant, text, bytes, err)) < 0)
         woq_error_at(err, "%s", path.s);

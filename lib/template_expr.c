@@ -17,7 +17,7 @@ static struct tpl_node *over(struct tpl_parse *p, enum tpl_kind kind, int op, st
 {
     struct tpl_node *n = tpl_node_new(p, kind);
 
-    if (p->rc == WOQ_OK) {
+    if (p->rc == WOQ_OK && a) {
         n->line = a->line;
         n->col = a->col;
         n->op = op;
@@ -207,8 +207,10 @@ static struct tpl_node *subscript(struct tpl_parse *p, struct tpl_node *a)
     tpl_want_op(p, '[');
     while (p->rc == WOQ_OK && !tpl_at_op(p, ']')) {
         if (tpl_skip_op(p, ':')) {
-            if (++at == 3)
-                tpl_unexpected(p, "]");
+            if (++at < 3)
+                continue;
+            tpl_unexpected(p, "]");
+            break;
         } else if (part[at]) {
             tpl_unexpected(p, tpl_at_op(p, ',') ? "] (no tuple as a subscript)" : "]");
         } else {

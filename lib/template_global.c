@@ -35,9 +35,11 @@ static struct tpl_val g_range(struct tpl_run *r, const struct tpl_args *args)
     from = args->n > 1 ? x[0] : 0;
     to = args->n > 1 ? x[1] : x[0];
     step = x[2];
-    if (!step)
+    if (!step) {
         tpl_fail(r, WOQ_EDATA, NULL, "range: step 0");
-    if (r->rc == WOQ_OK && (step > 0 ? to > from : from > to))
+        return tpl_none;
+    }
+    if (step > 0 ? to > from : from > to)
         n = (step > 0 ? (uint64_t)to - (uint64_t)from - 1 : (uint64_t)from - (uint64_t)to - 1) /
                 (step > 0 ? (uint64_t)step : -(uint64_t)step) +
             1;
@@ -87,17 +89,44 @@ static struct tpl_val g_raise_exception(struct tpl_run *r, const struct tpl_args
     return tpl_none;
 }
 
+/* `n` digits of *at as a number up to `most`; -1 if they are not there. Moves *at behind them. */
+static int digits(const char **at, int n, int most)
+{
+    int x = 0;
+
+    for (; n > 0; n--, ++*at) {
+        if (**at < '0' || **at > '9')
+            return -1;
+        x = 10 * x + (**at - '0');
+    }
+    return x <= most ? x : -1;
+}
+
+/* The same behind a mark, which must be one of `marks`. */
+static int digits_after(const char **at, const char *marks, int n, int most)
+{
+    if (!**at || !strchr(marks, **at))
+        return -1;
+    ++*at;
+    return digits(at, n, most);
+}
+
 /* "YYYY-MM-DD[ HH:MM[:SS]]"; the weekday by Sakamoto's congruence. */
 static bool date_of(struct tm *t, const char *date)
 {
     static const int shift[] = { 0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4 };
     static const int before[] = { 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334 };
-    int y, m, d, h = 0, min = 0, s = 0, end = 0;
-    const int n = sscanf(date, "%4d-%2d-%2d%n%*1[ T]%2d:%2d%n:%2d%n", &y, &m, &d, &end, &h, &min,
-                         &end, &s, &end);
+    const char *at = date;
+    int y = digits(&at, 4, 9999), m = digits_after(&at, "-", 2, 12);
+    int d = digits_after(&at, "-", 2, 31), h = 0, min = 0, s = 0;
 
-    if ((n != 3 && n != 5 && n != 6) || date[end] || y < 1000 || m < 1 || m > 12 || d < 1 ||
-        d > 31 || h < 0 || h > 23 || min < 0 || min > 59 || s < 0 || s > 60)
+    if (*at) {
+        h = digits_after(&at, " T", 2, 23);
+        min = digits_after(&at, ":", 2, 59);
+    }
+    if (*at)
+        s = digits_after(&at, ":", 2, 60);
+    if (*at || y < 1000 || m < 1 || d < 1 || h < 0 || min < 0 || s < 0)
         return false;
     *t = (struct tm){
         .tm_year = y - 1900, .tm_mon = m - 1, .tm_mday = d, .tm_hour = h, .tm_min = min, .tm_sec = s

@@ -352,7 +352,7 @@ static int operator(struct lex *l)
         if (starts(l, l->at, twos[i]))
             op = TPL_OP2(twos[i][0], twos[i][1]);
     if (!op && c && strchr("+-/*%~[](){}><=.:|,;", c))
-        op = c;
+        op = (unsigned char)c;
     if (!op)
         return fail(l, l->at, "a character that means nothing in a tag");
     if (!(t = push(l, TPL_T_OP, l->at)))

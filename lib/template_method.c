@@ -489,9 +489,10 @@ static struct tpl_val loop_method(struct tpl_run *r, struct tpl_loop *l, bool cy
     struct tpl_val now;
 
     if (cycle) {
-        if (!args->n)
-            tpl_fail(r, WOQ_EDATA, NULL, "cycle: want values");
-        return r->rc < 0 ? tpl_none : args->v[l->at % args->n];
+        if (args->n)
+            return args->v[l->at % args->n];
+        tpl_fail(r, WOQ_EDATA, NULL, "cycle: want values");
+        return tpl_none;
     }
     now = tpl_seq_new(r, TPL_TUPLE, args->n);
     for (size_t i = 0; i < args->n; i++)

@@ -31,7 +31,7 @@ static void add_float(struct tpl_run *r, struct woq_str *out, double f)
         (void)snprintf(text, sizeof text, "%.*e", n, f);
     while (strtod(text, NULL) < f || strtod(text, NULL) > f ? n++ < 17 : false);
     e = strchr(text, 'e');
-    exp10 = atoi(e + 1);
+    exp10 = (int)strtol(e + 1, NULL, 10);
     if (exp10 < -4 || exp10 >= 16) {
         (void)snprintf(e, sizeof text - (size_t)(e - text), "e%c%02d", exp10 < 0 ? '-' : '+',
                        abs(exp10));

@@ -36,7 +36,7 @@ LD_OUR := -pthread -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 KERNEL_SRC := $(wildcard lib/kernels/*_ref.c) $(wildcard lib/kernels/table.c) \
 	$(if $(filter x86_64%,$(ARCH)),$(wildcard lib/kernels/*_avx2.c lib/kernels/*_avx512.c)) \
 	$(if $(filter aarch64%,$(ARCH)),$(wildcard lib/kernels/*_neon.c))
-LIB_SRC := $(wildcard lib/*.c) $(KERNEL_SRC) $(wildcard formats/*.c)
+LIB_SRC := $(wildcard lib/*.c lib/template/*.c) $(KERNEL_SRC) $(wildcard formats/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 PROGS := $(patsubst filters/%.c,%,$(wildcard filters/woq*.c))
 SCRIPTS := $(patsubst filters/%.sh,%,$(wildcard filters/woq*.sh))

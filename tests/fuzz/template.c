@@ -1,6 +1,6 @@
 /* template.c -- fuzz target: a template, then its variables behind the first NUL byte. The limits
  * are low, so that a loop within loops ends. */
-#include <lib/template_internal.h>
+#include <lib/template/internal.h>
 #include <stdint.h>
 #include <string.h>
 

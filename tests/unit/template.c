@@ -2,7 +2,7 @@
  * the engine refuses, in which words. */
 #include "golden.h"
 
-#include <lib/template_internal.h>
+#include <lib/template/internal.h>
 #include <woq/template.h>
 
 #define GOLDEN "tests/golden/chat/"

@@ -1,5 +1,5 @@
-/* template_global.c -- the functions that every template has. */
-#include "template_internal.h"
+/* global.c -- the functions that every template has. */
+#include "internal.h"
 
 #include <stdio.h>
 #include <time.h>

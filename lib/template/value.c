@@ -1,5 +1,5 @@
-/* template_value.c -- values of a running template, compared and measured as Python does. */
-#include "template_internal.h"
+/* value.c -- values of a running template, compared and measured as Python does. */
+#include "internal.h"
 
 #include <math.h>
 #include <stdio.h>

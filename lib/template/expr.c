@@ -1,5 +1,5 @@
-/* template_expr.c -- expressions of a template: Jinja2's grammar by recursive descent. */
-#include "template_internal.h"
+/* expr.c -- expressions of a template: Jinja2's grammar by recursive descent. */
+#include "internal.h"
 
 /* ------------------------------------------------------------------ nodes */
 static struct tpl_node *constant(struct tpl_parse *p, struct tpl_val v)

@@ -1,6 +1,6 @@
-/* template_lex.c -- a template's text to tokens, with the white space that Jinja2 takes away
+/* lex.c -- a template's text to tokens, with the white space that Jinja2 takes away
  * (trim_blocks, lstrip_blocks, '-' and '+' in tags). */
-#include "template_internal.h"
+#include "internal.h"
 
 #include <woq/unicode.h>
 

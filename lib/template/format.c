@@ -1,5 +1,5 @@
-/* template_format.c -- values into a format: %s, %d, %r and {} {0} {name}, without widths. */
-#include "template_internal.h"
+/* format.c -- values into a format: %s, %d, %r and {} {0} {name}, without widths. */
+#include "internal.h"
 
 /* One value of '%'. */
 static void percent_value(struct tpl_run *r, struct woq_str *out, char kind, struct tpl_val v)

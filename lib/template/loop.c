@@ -1,5 +1,5 @@
-/* template_loop.c -- what `loop` has. */
-#include "template_internal.h"
+/* loop.c -- what `loop` has. */
+#include "internal.h"
 
 bool tpl_loop_attr(struct tpl_run *r, struct tpl_loop *l, struct tpl_val name, struct tpl_val *out)
 {

@@ -1,7 +1,7 @@
-/* template_method.c -- methods of strings, dicts, lists and loops, and the functions that are
+/* method.c -- methods of strings, dicts, lists and loops, and the functions that are
  * always there. Python's other methods are known by name, so that calling one is an error and not
  * an undefined value. */
-#include "template_internal.h"
+#include "internal.h"
 
 #include <stdio.h>
 

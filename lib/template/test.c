@@ -1,5 +1,5 @@
-/* template_test.c -- the tests behind `is`, and in select() and its like. */
-#include "template_internal.h"
+/* test.c -- the tests behind `is`, and in select() and its like. */
+#include "internal.h"
 
 typedef bool test_fn(struct tpl_run *r, struct tpl_val v, const struct tpl_params *p);
 

@@ -1,6 +1,6 @@
-/* template_sift.c -- filters that go over the items of a value. Those that Jinja2 makes lazily give
+/* sift.c -- filters that go over the items of a value. Those that Jinja2 makes lazily give
  * a generator: it can be iterated once and has neither length nor text. */
-#include "template_internal.h"
+#include "internal.h"
 
 #include <stdlib.h>
 

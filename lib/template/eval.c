@@ -1,5 +1,5 @@
-/* template_eval.c -- expressions of a template to values. */
-#include "template_internal.h"
+/* eval.c -- expressions of a template to values. */
+#include "internal.h"
 
 /* ------------------------------------------------------------------ attributes, subscripts */
 bool tpl_is_defined(struct tpl_run *r, struct tpl_val v)

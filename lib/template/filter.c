@@ -1,5 +1,5 @@
-/* template_filter.c -- the filters of one value; those of lists are in template_sift.c. */
-#include "template_internal.h"
+/* filter.c -- the filters of one value; those of lists are in sift.c. */
+#include "internal.h"
 
 #include <math.h>
 #include <stdio.h>

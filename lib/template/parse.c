@@ -1,5 +1,5 @@
-/* template_parse.c -- statements of a template. */
-#include "template_internal.h"
+/* parse.c -- statements of a template. */
+#include "internal.h"
 
 static struct tpl_node *block(struct tpl_parse *p, const char *const *ends);
 

@@ -1,6 +1,6 @@
-/* template_arith.c -- operators of two operands, with Python's int (64 bits of it), float, str and
+/* arith.c -- operators of two operands, with Python's int (64 bits of it), float, str and
  * list. */
-#include "template_internal.h"
+#include "internal.h"
 
 #include <math.h>
 static struct tpl_val overflow(struct tpl_run *r)

@@ -1,8 +1,8 @@
-/* template_run.c -- statements of a template, and the names that they set.
+/* run.c -- statements of a template, and the names that they set.
  *
  * Scopes as Jinja2 has them: a loop's turn, a macro, `with` and captured text have their own, what
  * is set in it ends with it; an `if` has none. */
-#include "template_internal.h"
+#include "internal.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
-/* template_print.c -- values as text: Python's str() and repr(), JSON as json.dumps writes it; and
+/* print.c -- values as text: Python's str() and repr(), JSON as json.dumps writes it; and
  * JSON to values. */
-#include "template_internal.h"
+#include "internal.h"
 
 #include <woq/json.h>
 #include <woq/unicode.h>

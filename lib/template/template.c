@@ -1,5 +1,5 @@
 /* template.c -- see template.h: a template from its text, and a rendering from end to end. */
-#include "template_internal.h"
+#include "internal.h"
 
 #include <woq/unicode.h>
 

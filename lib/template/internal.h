@@ -1,4 +1,4 @@
-/* template_internal.h -- tokens, tree, values and the running state of a template.
+/* internal.h -- tokens, tree, values and the running state of a template.
  *
  * Errors are sticky: whoever fails sets run.rc (or parse.rc) and returns anything; callers look at
  * rc before they use what they got. Values are immutable but for namespaces and for generators,
@@ -165,13 +165,13 @@ struct tpl_parse {
     struct tpl_node none; /* what is returned once rc is set */
 };
 struct tpl_node *tpl_parse_template(struct tpl_parse *p);
-/* template_expr.c. choice: may `x if y` stand at the top? */
+/* expr.c. choice: may `x if y` stand at the top? */
 struct tpl_node *tpl_parse_expr(struct tpl_parse *p, bool choice);
 struct tpl_node *tpl_parse_tuple(struct tpl_parse *p, bool choice);
 struct tpl_node *tpl_parse_target(struct tpl_parse *p, bool attributes);
 struct tpl_node *tpl_parse_filters(struct tpl_parse *p, struct tpl_node *a, bool first);
 
-/* template_node.c */
+/* node.c */
 struct tpl_node *tpl_node_new(struct tpl_parse *p, enum tpl_kind kind);
 void tpl_node_push(struct tpl_parse *p, struct tpl_node *list, struct tpl_node *item);
 void tpl_parse_fail(struct tpl_parse *p, enum woq_status status, const char *fmt, ...)
@@ -243,7 +243,7 @@ void tpl_unsupported(struct tpl_run *r, const char *fmt, ...) __attribute__((for
 void *tpl_alloc(struct tpl_run *r, size_t n, size_t size);
 bool tpl_step(struct tpl_run *r, size_t n); /* false and rc when there were too many */
 
-/* template_value.c */
+/* value.c */
 extern const struct tpl_val tpl_none, tpl_undefined;
 struct tpl_val tpl_bool(bool b);
 struct tpl_val tpl_int(int64_t i);
@@ -275,7 +275,7 @@ size_t tpl_len(struct tpl_run *r, struct tpl_val v); /* rc for what has none */
 const struct tpl_seq *tpl_items(struct tpl_run *r, struct tpl_val v);
 struct tpl_val tpl_pairs(struct tpl_run *r, const struct tpl_dict *d, enum tpl_type type);
 
-/* template_print.c: str() and repr() as Python has them, JSON. */
+/* print.c: str() and repr() as Python has them, JSON. */
 void tpl_print(struct tpl_run *r, struct woq_str *out, struct tpl_val v);
 void tpl_repr(struct tpl_run *r, struct woq_str *out, struct tpl_val v);
 struct tpl_val tpl_str(struct tpl_run *r, struct tpl_val v);
@@ -283,7 +283,7 @@ void tpl_add(struct tpl_run *r, struct woq_str *out, const char *s, size_t n);
 struct tpl_val tpl_tojson(struct tpl_run *r, struct tpl_val v, const struct tpl_args *args);
 struct tpl_val tpl_from_json(struct tpl_run *r, const char *text, size_t bytes);
 
-/* template_text.c: strings of code points */
+/* text.c: strings of code points */
 bool tpl_is_space(uint32_t cp);
 size_t tpl_text_len(struct tpl_val s);
 size_t tpl_text_at(struct tpl_val s, size_t i); /* byte of character i */
@@ -295,7 +295,7 @@ enum tpl_case { TPL_LOWER, TPL_UPPER, TPL_CAPITALIZE, TPL_TITLE_METHOD, TPL_TITL
 struct tpl_val tpl_case_of(struct tpl_run *r, struct tpl_val s, enum tpl_case to);
 size_t tpl_find(struct tpl_val s, size_t from, struct tpl_val part); /* byte, SIZE_MAX if none */
 
-/* template_eval.c */
+/* eval.c */
 struct tpl_val tpl_eval(struct tpl_run *r, const struct tpl_node *n);
 struct tpl_val tpl_attr(struct tpl_run *r, struct tpl_val v, struct tpl_val name, bool dot);
 struct tpl_val tpl_call(struct tpl_run *r, struct tpl_val f, const struct tpl_args *args);
@@ -304,17 +304,17 @@ bool tpl_contains(struct tpl_run *r, struct tpl_val v, struct tpl_val item);
 /* False for what is undefined, which is an error with its own message then. */
 bool tpl_is_defined(struct tpl_run *r, struct tpl_val v);
 
-/* template_arith.c: rc where Python raises, or for a result beyond 64 bits */
+/* arith.c: rc where Python raises, or for a result beyond 64 bits */
 struct tpl_val tpl_binary(struct tpl_run *r, int op, struct tpl_val a, struct tpl_val b);
 
-/* template_run.c */
+/* run.c */
 void tpl_exec(struct tpl_run *r, const struct tpl_node *n);
 struct tpl_val tpl_macro_call(struct tpl_run *r, const struct tpl_macro *m,
                               const struct tpl_args *args);
 void tpl_name_set(struct tpl_run *r, const char *name, struct tpl_val v);
 const struct tpl_val *tpl_name_get(const struct tpl_run *r, const char *name);
 
-/* template_run.c too: arguments against the names of a function's parameters. */
+/* run.c too: arguments against the names of a function's parameters. */
 #define TPL_MAX_PARAMS 4
 /* out[i] = the argument of the i-th of `names` ("a,b=,c="; '=': may be absent, then undefined with
  * has[i] false). `what` names the function in messages. */
@@ -332,13 +332,13 @@ struct tpl_filter_row {
     const char *name; /* NULL ends a table */
     tpl_filter_fn *fn;
 };
-extern const struct tpl_filter_row tpl_list_filters[]; /* template_sift.c */
+extern const struct tpl_filter_row tpl_list_filters[]; /* sift.c */
 struct tpl_val tpl_filter(struct tpl_run *r, const char *name, struct tpl_val v,
-                          const struct tpl_args *args); /* template_filter.c */
+                          const struct tpl_args *args); /* filter.c */
 bool tpl_test(struct tpl_run *r, const char *name, struct tpl_val v,
-              const struct tpl_args *args); /* template_test.c */
+              const struct tpl_args *args); /* test.c */
 
-/* template_method.c: what Python's types have, and the functions that are always there */
+/* method.c: what Python's types have, and the functions that are always there */
 struct tpl_bound {
     struct tpl_val self;
     const struct tpl_method *method;
@@ -348,14 +348,14 @@ bool tpl_method_find(struct tpl_run *r, struct tpl_val self, struct tpl_val name
 struct tpl_val tpl_method_call(struct tpl_run *r, const struct tpl_bound *b,
                                const struct tpl_args *args);
 struct tpl_val tpl_lines(struct tpl_run *r, struct tpl_val s, bool keep); /* str.splitlines() */
-/* template_format.c: '...' % values (named: by name), and str.format() */
+/* format.c: '...' % values (named: by name), and str.format() */
 struct tpl_val tpl_percent(struct tpl_run *r, struct tpl_val s, const struct tpl_args *args);
 struct tpl_val tpl_str_format(struct tpl_run *r, struct tpl_val s, const struct tpl_args *args);
 bool tpl_global(struct tpl_run *r, const char *name, struct tpl_val *out);
 struct tpl_val tpl_function_call(struct tpl_run *r, const struct tpl_function *f,
                                  const struct tpl_args *args);
 bool tpl_loop_attr(struct tpl_run *r, struct tpl_loop *loop, struct tpl_val name,
-                   struct tpl_val *out); /* template_loop.c; false: there is none */
+                   struct tpl_val *out); /* loop.c; false: there is none */
 
 int tpl_render(const struct woq_template *t, const char *vars, size_t n, const char *date,
                struct tpl_limits limits, struct woq_str *out, struct woq_error *err);

@@ -1,6 +1,6 @@
-/* template_node.c -- what the parsers of expressions and statements share: the current token, and
+/* node.c -- what the parsers of expressions and statements share: the current token, and
  * new nodes. */
-#include "template_internal.h"
+#include "internal.h"
 
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
-/* template_text.c -- strings of a template: code points in UTF-8, as Python's str treats them. */
-#include "template_internal.h"
+/* text.c -- strings of a template: code points in UTF-8, as Python's str treats them. */
+#include "internal.h"
 
 #include <woq/unicode.h>
 

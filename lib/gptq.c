@@ -107,9 +107,10 @@ static void block_params(struct tile *t, size_t b0, size_t b1)
             t->fresh[k] += t->w[k];
         x = t->fresh;
     }
-    for (size_t c = first; c < b1; c += r->group)
-        find_params(t, group_of(r, c), x + c * t->lanes, r->weight + c,
-                    r->n - c < r->group ? r->n - c : r->group);
+    for (size_t c = first, n; c < b1; c += n) {
+        n = r->n - c < r->group ? r->n - c : r->group;
+        find_params(t, group_of(r, c), x + c * t->lanes, r->weight + c, n);
+    }
 }
 
 /* Column c of every row: its code, its part of the loss, its error. */
@@ -170,27 +171,42 @@ static void scatter(const struct tile *t)
         r->loss[t->row0 + i] = t->loss[i];
 }
 
-/* Places the arrays of a tile of r->tile_rows in a thread's memory. The bytes that they take,
- * rounded up; NULL: only those. */
-static size_t place(struct tile *t, const struct woq_gptq_run *r, char *memory)
+static size_t tile_lanes(const struct woq_gptq_run *r)
 {
-    const size_t lanes = (r->tile_rows + LANES - 1) / LANES * LANES, wide = r->n * lanes;
-    const size_t fresh = r->early ? r->group * lanes : wide;
-    const size_t floats = lanes + 2 * wide + fresh + 2 * r->n_groups * lanes + r->n;
+    return (r->tile_rows + LANES - 1) / LANES * LANES;
+}
 
-    if (memory) {
-        t->lanes = lanes;
-        t->loss = (double *)memory;
-        t->x = (float *)(t->loss + lanes);
-        t->w = t->x + wide;
-        t->scale = t->w + wide;
-        t->zero = t->scale + r->n_groups * lanes;
-        t->q = t->zero + r->n_groups * lanes;
-        t->row = t->q + lanes;
-        t->fresh = t->row + r->n;
-        t->codes = (uint8_t *)(t->x + floats);
-    }
-    return (lanes * sizeof(double) + floats * sizeof(float) + wide + 63) / 64 * 64;
+/* Floats of a tile of r->tile_rows, and all its bytes. */
+static size_t tile_floats(const struct woq_gptq_run *r)
+{
+    const size_t lanes = tile_lanes(r), fresh = r->early ? r->group : r->n;
+
+    return (1 + 2 * r->n + fresh + 2 * r->n_groups) * lanes + r->n;
+}
+
+static size_t tile_bytes(const struct woq_gptq_run *r)
+{
+    const size_t lanes = tile_lanes(r);
+
+    return (lanes * sizeof(double) + tile_floats(r) * sizeof(float) + r->n * lanes + 63) / 64 * 64;
+}
+
+/* Places the arrays of a tile in a thread's memory. */
+static void place(struct tile *t, char *memory)
+{
+    const struct woq_gptq_run *r = t->r;
+    const size_t lanes = tile_lanes(r), wide = r->n * lanes;
+
+    t->lanes = lanes;
+    t->loss = (double *)memory;
+    t->x = (float *)(t->loss + lanes);
+    t->w = t->x + wide;
+    t->scale = t->w + wide;
+    t->zero = t->scale + r->n_groups * lanes;
+    t->q = t->zero + r->n_groups * lanes;
+    t->row = t->q + lanes;
+    t->fresh = t->row + r->n;
+    t->codes = (uint8_t *)(t->x + tile_floats(r));
 }
 
 static void one_tile(void *ctx, size_t item, int thread)
@@ -199,7 +215,7 @@ static void one_tile(void *ctx, size_t item, int thread)
     struct tile t = { .r = r, .index = item, .row0 = item * r->tile_rows };
 
     t.rows = r->n_rows - t.row0 < r->tile_rows ? r->n_rows - t.row0 : r->tile_rows;
-    place(&t, r, r->memory + place(NULL, r, NULL) * (size_t)thread);
+    place(&t, r->memory + tile_bytes(r) * (size_t)thread);
     memset(t.loss, 0, t.lanes * sizeof *t.loss);
     memset(t.scale, 0, 2 * r->n_groups * t.lanes * sizeof *t.scale);
     gather(&t);
@@ -221,7 +237,7 @@ static int columns(struct woq_gptq_run *r, struct woq_error *err)
     const size_t threads = (size_t)woq_threads() < n_tiles ? (size_t)woq_threads() : n_tiles;
     size_t bytes;
 
-    if (!woq_mul_size(threads, place(NULL, r, NULL), &bytes))
+    if (!woq_mul_size(threads, tile_bytes(r), &bytes))
         return woq_fail_nomem(err, SIZE_MAX);
     r->memory = woq_alloc(bytes, err);
     if (!r->memory)

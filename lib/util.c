@@ -227,7 +227,7 @@ int woq_base64_add(struct woq_str *str, const char *text, size_t n, struct woq_e
 
 bool woq_word_in(const char *words, const char *word)
 {
-    const size_t n = strchr(word, ' ') ? 0 : strlen(word);
+    const size_t n = !word || strchr(word, ' ') ? 0 : strlen(word);
 
     for (const char *at = words; at && n && (at = strstr(at, word)); at += n)
         if ((at == words || at[-1] == ' ') && (at[n] == ' ' || !at[n]))

@@ -19,7 +19,9 @@ start_sshd() { # NAME
     : >"$SSH/$1.stats"
     touch "$SSH/config"
     cp "$SSH/config" "$SSH/others"
-    local try pam port
+    local try pam port blas
+    # A Hessian by other kernels of OpenBLAS differs in its last digits: what chooses them here counts there.
+    blas=$(env | sed -n 's/^\(OPENBLAS_[A-Z0-9_]*\)=\(.*\)$/\1="\2"/p' | tr '\n' ' ')
     for try in 1 2 3 4 5 6; do
         pam=no
         [ "$try" -le 3 ] || pam=yes # a locked account is let in by PAM only
@@ -30,7 +32,7 @@ Port $port
 HostKey $SSH/host
 AuthorizedKeysFile $SSH/authorized
 PidFile $SSH/$1.pid
-SetEnv PATH="${SSHD_PATH:-$PATH}" WOQ_STATS="$SSH/$1.stats"
+SetEnv PATH="${SSHD_PATH:-$PATH}" WOQ_STATS="$SSH/$1.stats" $blas
 StrictModes no
 UsePAM $pam
 PasswordAuthentication no

@@ -28,6 +28,9 @@ JOBS ?= 1
 TRIES ?= 3
 WORK ?= $(OUT).hosts
 
+# The files between go at once: a run that is killed here leaves all of them or none.
+CLEAR = rm -rf $(WORK).old; if [ -e $(WORK) ]; then mv $(WORK) $(WORK).old; rm -rf $(WORK).old; fi
+
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
@@ -44,9 +47,9 @@ endif
 
 .PHONY: all hosts
 all: $(OUT)
+	@$(CLEAR)
 $(OUT): $(WORK)/quantized
 	woq-join $$(seq -f '$(WORK)/%.0f.q' "$$(cat $<)") | woq-pack $(PACK) --out $@
-	rm -r $(WORK)
 # Parallel gets the number of each part that has no result yet; a result appears under its name when it is whole.
 $(WORK)/quantized: $(WORK)/parts | hosts
 	cd $(WORK)
@@ -57,7 +60,7 @@ $(WORK)/quantized: $(WORK)/parts | hosts
 	[ -z "$$(left)" ]
 	cp parts quantized
 $(WORK)/parts: $(M) $(TEXT) | hosts
-	rm -rf $(WORK)
+	$(CLEAR)
 	mkdir -p $(WORK)
 	printf '%s\n' "$$OPTIONS" >$(WORK)/options
 	woq-extract $(M) | $(CALIB) | woq-part --of $(PARTS) --into $(WORK)

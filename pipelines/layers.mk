@@ -30,6 +30,9 @@ WORK ?= $(OUT).layers
 # What is not needed any more is removed, unless KEEP=yes.
 KEEP ?=
 
+# The files between go at once: a run that is killed here leaves all of them or none.
+CLEAR = rm -rf $(WORK).old; if [ -e $(WORK) ]; then mv $(WORK) $(WORK).old; rm -rf $(WORK).old; fi
+
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -47,11 +50,11 @@ endif
 
 .PHONY: all
 all: $(OUT)
+	@$(CLEAR)
 $(OUT): $(NUMBERS:%=$(WORK)/q.%)
 	woq-join $^ | woq-pack $(PACK) --out $@
-	rm -r $(WORK)
 $(WORK)/parts: $(M) $(TEXT)
-	rm -rf $(WORK)
+	$(CLEAR)
 	mkdir -p $(WORK)
 	printf '%s\n' "$$OPTIONS" >$(WORK)/options
 	woq-extract $(M) | woq-part --of $(PARTS) --into $(WORK)

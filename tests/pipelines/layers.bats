@@ -71,6 +71,19 @@ one_line() { # OPTION...: into `want`
         rm -r want out
     done
 }
+@test "killed when the model is there: the next run clears up" {
+    layers
+    mv out want
+    for left in out.layers out.layers.old; do
+        layers
+        mkdir $left
+        touch -r want $left/q.1
+        layers
+        diff -r want out
+        [ ! -e $left ]
+        rm -r out
+    done
+}
 @test "a quantizer that fails stops at its block; the next run begins there" {
     for mode in UNIT=group UNIT=block INPUTS=float; do
         layers $mode

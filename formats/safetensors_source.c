@@ -154,13 +154,6 @@ static int add_stack(struct woq_source *s, const struct woq_config *c, struct wo
 /* --- gpt-oss: NAME_blocks [E, out, in / 32, 16] of two codes a byte, NAME_scales [E, out, in / 32]
  * (formats.md 4.d) --- */
 
-static bool ends_with(const char *name, const char *end)
-{
-    const size_t n = strlen(name), tail = strlen(end);
-
-    return n > tail && strcmp(name + n - tail, end) == 0;
-}
-
 static const struct woq_st_tensor *other_half(const struct woq_source *s, const char *name,
                                               const char *end, const char *other)
 {
@@ -228,12 +221,12 @@ static int add_packed(struct woq_source *s, const struct woq_config *c,
     int rc;
 
     *taken = true;
-    if (ends_with(t->name, "_blocks")) {
+    if (woq_ends_with(t->name, "_blocks")) {
         scales = other_half(s, t->name, "_blocks", "_scales");
         rc = check_blocks(t, scales, err);
         return rc ? rc : add_blocks(s, c, t, scales, err);
     }
-    *taken = ends_with(t->name, "_scales") && other_half(s, t->name, "_scales", "_blocks");
+    *taken = woq_ends_with(t->name, "_scales") && other_half(s, t->name, "_scales", "_blocks");
     return WOQ_OK;
 }
 

@@ -313,13 +313,6 @@ static int open_mapped(struct woq_source *s, const void *data, size_t bytes, enu
     return refuse(s, kind, err);
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    const size_t n = strlen(s), m = strlen(end);
-
-    return n > m && strcmp(s + n - m, end) == 0;
-}
-
 static int open_file(struct woq_source *s, struct woq_error *err)
 {
     int rc = woq_map_open(&s->map, s->path, err);
@@ -329,11 +322,11 @@ static int open_file(struct woq_source *s, struct woq_error *err)
     const enum kind kind = look(s->map.data, s->map.bytes);
     /* A damaged file deserves the message of its own format. */
     if (kind == KIND_SAFETENSORS || kind == KIND_TORCH ||
-        (kind == KIND_OTHER && ends_with(s->path, ".safetensors"))) {
+        (kind == KIND_OTHER && woq_ends_with(s->path, ".safetensors"))) {
         woq_map_release(&s->map);
         return open_st_file(s, err);
     }
-    if (kind == KIND_OTHER && ends_with(s->path, ".gguf"))
+    if (kind == KIND_OTHER && woq_ends_with(s->path, ".gguf"))
         return woq_gguf_source_init(s, s->map.data, s->map.bytes, err);
     return open_mapped(s, s->map.data, s->map.bytes, kind, err);
 }

@@ -225,6 +225,13 @@ int woq_base64_add(struct woq_str *str, const char *text, size_t n, struct woq_e
     return n % 4 == 1 ? woq_fail(err, WOQ_EDATA, NULL, "base64 of %zu digits is cut", n) : WOQ_OK;
 }
 
+bool woq_ends_with(const char *s, const char *end)
+{
+    const size_t n = strlen(s), tail = strlen(end);
+
+    return n > tail && strcmp(s + n - tail, end) == 0;
+}
+
 bool woq_word_in(const char *words, const char *word)
 {
     const size_t n = !word || strchr(word, ' ') ? 0 : strlen(word);

@@ -55,6 +55,8 @@ void woq_str_release(struct woq_str *str);
 /* Appends what base64 text stands for (RFC 4648; padding may be absent). */
 int woq_base64_add(struct woq_str *str, const char *text, size_t n, struct woq_error *err);
 
+/* Does `s` end so, and is more than that? */
+bool woq_ends_with(const char *s, const char *end);
 /* Is `word` one of those, which are one blank apart? Never if one of both is NULL. */
 bool woq_word_in(const char *words, const char *word);
 /* Shell-style glob over the whole name: '*', '?', '[...]'. */

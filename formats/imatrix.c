@@ -56,9 +56,11 @@ static int new_entry(struct woq_imatrix *m, const char *name, size_t name_bytes,
     return WOQ_OK;
 }
 
-static int check_values(const struct woq_imatrix_entry *e, struct woq_error *err)
+/* Values [from, to) of an entry. */
+static int check_values(const struct woq_imatrix_entry *e, size_t from, size_t to,
+                        struct woq_error *err)
 {
-    for (size_t i = 0; i < e->n * e->n_mats; i++)
+    for (size_t i = from; i < to; i++)
         if (!(e->mean_sq[i] >= 0 && isfinite(e->mean_sq[i])))
             return woq_fail(err, WOQ_EDATA, "measure it anew",
                             "imatrix: value %zu of '%s' is %g, want 0 or more", i, e->name,
@@ -123,7 +125,7 @@ static int dat_entry(struct woq_imatrix *m, struct cursor *c, struct woq_error *
     for (size_t i = 0; i < n && n_calls > 1; i++)
         e->mean_sq[i] /= (float)n_calls;
     e->n_tokens = (uint64_t)(n_calls ? n_calls : 1) * CHUNK;
-    return check_values(e, err);
+    return check_values(e, 0, e->n * e->n_mats, err);
 }
 
 static int parse_dat(struct woq_imatrix *m, const uint8_t *data, size_t bytes,
@@ -199,7 +201,7 @@ static int gguf_entry(struct woq_imatrix *m, const struct woq_gguf *g,
         e->n_tokens += (uint64_t)count;
     }
     e->n_tokens = e->n_tokens ? e->n_tokens : 1;
-    return check_values(e, err);
+    return check_values(e, 0, e->n * e->n_mats, err);
 }
 
 static int parse_gguf(struct woq_imatrix *m, const void *data, size_t bytes, struct woq_error *err)
@@ -277,7 +279,7 @@ int woq_imatrix_add(struct woq_imatrix *m, const char *name, const float *mean_s
     memcpy(e->mean_sq, mean_sq, n * n_mats * sizeof *mean_sq);
     e->n_tokens = n_tokens ? n_tokens : 1;
     m->chunk_size = m->chunk_size ? m->chunk_size : CHUNK;
-    return check_values(e, err);
+    return check_values(e, 0, e->n * e->n_mats, err);
 }
 
 int woq_imatrix_put(struct woq_imatrix *m, const char *name, const float *mean_sq, size_t n,
@@ -310,7 +312,7 @@ int woq_imatrix_put(struct woq_imatrix *m, const char *name, const float *mean_s
                         name, n, e->n);
     memcpy(e->mean_sq + index * n, mean_sq, n * sizeof *mean_sq);
     e->n_tokens = n_tokens > e->n_tokens ? n_tokens : e->n_tokens;
-    return check_values(e, err);
+    return check_values(e, index * n, (index + 1) * n, err);
 }
 
 uint32_t woq_imatrix_chunks(const struct woq_imatrix *m)

@@ -116,13 +116,14 @@ static int put(void *ctx, const uint32_t *ids, size_t n, struct woq_error *err)
     return rc < 0 ? rc : woq_filter_put(&j->w, &j->frame);
 }
 
-/* j->text goes out. */
+/* j->text goes out; with --json as a string. */
 static int print_text(struct job *j, struct woq_error *err)
 {
     const struct woq_str *out = json ? &j->line : &j->text;
 
     j->line.len = 0;
-    if (woq_json_quote(&j->line, j->text.s, j->text.len) < 0 || woq_str_add(&j->line, "\n", 1) < 0)
+    if (json && (woq_json_quote(&j->line, j->text.s, j->text.len) < 0 ||
+                 woq_str_add(&j->line, "\n", 1) < 0))
         return woq_fail_nomem(err, j->line.len);
     if (out->len)
         fwrite(out->s, 1, out->len, stdout);

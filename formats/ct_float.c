@@ -4,6 +4,7 @@
 #include <formats/coded.h>
 #include <formats/ct_float.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,7 @@ static int read_global(struct woq_linear *l, struct woq_error *err)
         return woq_fail(err, WOQ_EDATA, NULL, "'%s' is %s of %zu bytes, want one F32", t->name,
                         t->stored, t->bytes);
     memcpy(&l->factor, t->data, sizeof l->factor);
-    return l->factor > 0 && l->factor - l->factor == 0
+    return l->factor > 0 && isfinite(l->factor)
                ? WOQ_OK
                : woq_fail(err, WOQ_EDATA, NULL, "'%s' is %g, want a finite number above 0", t->name,
                           (double)l->factor);
@@ -253,7 +254,7 @@ static int put_fp8(struct woq_packed_writer *w, struct woq_packed_module *m,
     woq_from_f32(to, t->dtype, x, n);
     woq_to_f32(x, to, t->dtype, n);
     for (size_t i = 0; i < n; i++)
-        if (!(x[i] - x[i] == 0) || x[i] == 0)
+        if (!isfinite(x[i]) || x[i] == 0)
             return woq_fail(err, WOQ_ETYPE, "use --scale-dtype f32", "scale %zu does not fit in %s",
                             i, woq_dtype_name(t->dtype));
     return WOQ_OK;

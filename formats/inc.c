@@ -5,6 +5,7 @@
 #include <formats/coded.h>
 #include <formats/packed.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,7 +45,7 @@ static int read_input_scale(struct woq_linear *l, struct woq_error *err)
     for (size_t c = 0; c < l->n_in; c++) {
         float x;
         memcpy(&x, t->data + 4 * c, 4);
-        if (x - x != 0)
+        if (!isfinite(x))
             return woq_fail(err, WOQ_EDATA, NULL, "'%s' [%zu] is not finite", t->name, c);
     }
     return WOQ_OK;

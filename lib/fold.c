@@ -182,14 +182,13 @@ static bool is_consumer(const struct woq_fold *f, const struct woq_place *p)
            (!f->expert || p->index == f->index);
 }
 
-static bool divide_row(const struct woq_config *c, float *row, size_t n_cols, float s, bool norm)
+static void divide_row(const struct woq_config *c, float *row, size_t n_cols, float s, bool norm)
 {
     if (norm && c->norm == WOQ_NORM_RMS_1P)
         row[0] = (1 + row[0]) / s - 1;
     else
         for (size_t j = 0; j < n_cols; j++)
             row[j] /= s;
-    return true;
 }
 
 bool woq_fold_apply(const struct woq_config *c, const struct woq_fold *f, const float *s,
@@ -200,9 +199,11 @@ bool woq_fold_apply(const struct woq_config *c, const struct woq_fold *f, const 
 
     for (size_t i = 0; i < n_rows; i++) {
         const size_t channel = woq_fold_row(c, f, p, i);
-        if (channel != SIZE_MAX)
-            any = divide_row(c, w + i * n_cols, n_cols,
-                             f->power < 1 ? powf(s[channel], f->power) : s[channel], norm);
+        if (channel == SIZE_MAX)
+            continue;
+        divide_row(c, w + i * n_cols, n_cols,
+                   f->power < 1 ? powf(s[channel], f->power) : s[channel], norm);
+        any = true;
     }
     if (!is_consumer(f, p))
         return any;

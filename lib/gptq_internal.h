@@ -1,4 +1,5 @@
-/* gptq_internal.h -- what gptq.c (the column loop) and gptq_refit.c (what comes after) share. */
+/* gptq_internal.h -- what gptq.c (the column loop), gptq_range.c (scales and zeros) and
+ * gptq_refit.c (what comes after) share. */
 #ifndef WOQ_GPTQ_INTERNAL_H
 #define WOQ_GPTQ_INTERNAL_H
 #include <woq/gptq.h>

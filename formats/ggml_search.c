@@ -148,10 +148,11 @@ static void pack_iq4_xs(uint8_t *b, const struct woq_fit *f, size_t lane)
 static const float nl_levels[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
 /* Where searches begin (struct woq_tile_grid), by bits of a code: found by trying on normal, Laplace
  * and Student weights with flat and log-normal importances. Few bits gain from drawing the range in
- * far; many bits have many minima close to one another. */
+ * far; many bits have many minima close to one another, also beyond the range. With -31 / 30 at one
+ * end a group that already lies on sixteen levels is found again in 5 bits. */
 static const float min2[] = { 0.0f, 0.4f, 0.8f, 1.2f };
-static const float min4[] = { 0.0f, 0.45f, 0.9f, 1.35f, 1.8f };
-static const float min5[] = { 0.0f, 0.5f, 1.0f, 1.5f, 2.0f };
+static const float min4[] = { 0.0f, 0.45f, 0.9f, -0.45f, -0.9f };
+static const float min5[] = { 0.0f, 0.5f, 1.0f, -0.5f, -1.0334f };
 static const float scale3[] = { -3.5f, -4.2f, -5.04f, -6.048f, -7.258f, -8.709f, 2.8f, 3.5f, 4.375f, 5.469f, 6.836f };
 static const float scale4[] = { -7.0f, -7.56f, -8.165f, -8.818f, -9.523f, -10.29f, -11.11f, -12.0f, -12.96f, -13.99f, 6.0f, 6.6f, 7.26f, 7.986f, 8.785f, 9.663f, 10.63f, 11.69f, 12.86f, 14.15f };
 static const float scale5[] = { -18.0f, -17.3f, -16.6f, -15.9f, -15.2f, -14.5f, -13.8f, -13.1f, -12.4f, 17.0f, 16.3f, 15.6f, 14.9f, 14.2f, 13.5f, 12.8f, 12.1f };

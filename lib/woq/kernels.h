@@ -32,7 +32,7 @@ struct woq_tile_grid {
     float lo, hi;
     const float *levels; /* or NULL; ties go to the lower one */
     /* Where the search begins: a scale alone at the extreme value over each of these; with a min,
-     * at the ends of the range drawn in by each pair of them, in steps. */
+     * at the ends of the range drawn in by each pair of them, in steps; out if below 0. */
     const float *starts;
     size_t n_starts;
     unsigned passes, last_passes; /* refits of each start, and of the best */

@@ -1,5 +1,5 @@
 /* gptq_range.c -- scale and zero of a group: its range, or the shrunk one that the search likes
- * best.
+ * best, and a zero point beside it.
  *
  * Rows lie side by side, SIDE of them go together. */
 #include "gptq_internal.h"
@@ -111,18 +111,45 @@ static void find_params(const struct woq_gptq_run *r, const struct range *a, con
     }
 }
 
-/* The same for SIDE rows of whole numbers. */
+/* Zero points one step away, each with scales a few percent around, where that is better. */
+static void move_zeros(const struct woq_gptq_run *r, const float *x, size_t lanes,
+                       const float *weight, size_t n, float *scale, float *zero)
+{
+    static const float steps[] = { 0, -1, 1 };
+    static const float near[] = { 1, 0.99f, 1.01f, 0.98f, 1.02f, 0.97f, 1.03f, 0.96f, 1.04f };
+    float s[SIDE], z[SIDE], factor[SIDE], loss[SIDE], best[SIDE], from[SIDE];
+
+    memcpy(s, scale, sizeof s);
+    memcpy(from, zero, sizeof from);
+    for (size_t k = 0; k < sizeof steps / sizeof *steps; k++) {
+        for (size_t i = 0; i < SIDE; i++)
+            z[i] = fminf(fmaxf(from[i] + steps[k], 0), r->grid.maxq);
+        woq_kernels()->tile_shrink(factor, loss, x, lanes, weight, n, s, z, r->grid.maxq, near,
+                                   sizeof near / sizeof *near);
+        for (size_t i = 0; i < SIDE; i++)
+            if (k == 0 || loss[i] < best[i]) {
+                best[i] = loss[i];
+                scale[i] = s[i] * factor[i];
+                zero[i] = z[i];
+            }
+    }
+    woq_grid_round(&r->grid, scale, SIDE);
+}
+
+/* The same for SIDE rows of whole numbers; zero points of asymmetric ones move too. */
 static void find_side(const struct woq_gptq_run *r, const struct range *a, const float *x,
                       size_t lanes, const float *weight, size_t n, float *scale, float *zero)
 {
-    float shrinks[SHRINKS], best[SIDE];
+    float shrinks[SHRINKS], best[SIDE], loss[SIDE];
 
     for (int i = 0; i < SHRINKS; i++)
         shrinks[i] = shrink_at(r, i);
-    woq_kernels()->tile_shrink(best, x, lanes, weight, n, scale, zero, r->grid.maxq, shrinks,
+    woq_kernels()->tile_shrink(best, loss, x, lanes, weight, n, scale, zero, r->grid.maxq, shrinks,
                                SHRINKS);
     for (size_t i = 0; i < SIDE; i++)
         params(r, a + i, best[i], scale + i, zero + i);
+    if (!r->o->scheme.sym)
+        move_zeros(r, x, lanes, weight, n, scale, zero);
 }
 
 /* Rows [0, SIDE) of x, as far as there are `rows`. */

@@ -228,9 +228,9 @@ static void tile_codes(uint8_t *codes, const float *x, const struct woq_tile_gri
     }
 }
 
-static void tile_shrink(float *factor, const float *x, size_t stride, const float *weight, size_t n,
-                        const float *scale, const float *zero, float maxq, const float *factors,
-                        size_t n_factors)
+static void tile_shrink(float *factor, float *loss, const float *x, size_t stride,
+                        const float *weight, size_t n, const float *scale, const float *zero,
+                        float maxq, const float *factors, size_t n_factors)
 {
     const v16 full = v_load(scale), mid = v_load(zero), top = v_set(maxq), none = v_set(0.0f);
     v16 best = v_set(3e38f), which = v_set(factors[0]);
@@ -250,6 +250,7 @@ static void tile_shrink(float *factor, const float *x, size_t stride, const floa
         best = v_if_gt(best, sum, sum, best);
     }
     v_store(factor, which);
+    v_store(loss, best);
 }
 
 const struct woq_kernels WOQ_PART(tile) = {

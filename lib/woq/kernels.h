@@ -111,10 +111,11 @@ struct woq_kernels {
                        const float *scale, const float *min);
     /* Sixteen groups of n elements, element i of group g at x[i * stride + g]: of the factors the
      * first one with the least sum of weight[i] * (x - dequant(code))^2 for the scale times it and
-     * the same zero, codes by x * (1 / scale). maxq < 2^22, weights >= 0, all finite. */
-    void (*tile_shrink)(float *factor, const float *x, size_t stride, const float *weight, size_t n,
-                        const float *scale, const float *zero, float maxq, const float *factors,
-                        size_t n_factors);
+     * the same zero, codes by x * (1 / scale), and that sum. maxq < 2^22, weights >= 0, all finite.
+     */
+    void (*tile_shrink)(float *factor, float *loss, const float *x, size_t stride,
+                        const float *weight, size_t n, const float *scale, const float *zero,
+                        float maxq, const float *factors, size_t n_factors);
     /* --- vectors --- */
     float (*dot_f32)(const float *a, const float *b, size_t n);
     float (*sum_f32)(const float *x, size_t n);

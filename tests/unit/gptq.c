@@ -671,6 +671,66 @@ static void test_full_range(void **state)
     woq_factor_release(&factor);
 }
 
+/* The error of the n weights of a group on a grid of 16 codes, weighted by the diagonal of H. */
+static double diag_error(size_t row, size_t col, size_t n, double s, double z)
+{
+    double sum = 0;
+
+    for (size_t j = col; j < col + n; j++) {
+        const double w = (double)W[row * 96 + j];
+        const double d = w - s * (fmin(fmax(rint(w / s) + z, 0), 15) - z);
+
+        sum += (double)H[j * 97] * d * d;
+    }
+    return sum;
+}
+
+/* The search by the diagonal finds what shrinking the range finds, or better: zero points move. */
+static void test_search_moves_zeros(void **state)
+{
+    struct woq_gptq_report report;
+    struct woq_gptq_opts o;
+    struct woq_error err = { 0 };
+    double shrunk = 0, found = 0;
+
+    (void)state;
+    big_case(96);
+    woq_gptq_opts_init(&o);
+    o.scheme.sym = false;
+    o.scheme.group_size = 32;
+    o.static_groups = true;
+    for (size_t j = 0; j < 96; j++) /* no feedback */
+        for (size_t k = 0; k < 96; k++)
+            H[j * 96 + k] = j == k ? (float)(1 + j * 7 % 5) : 0;
+    assert_int_equal(woq_factor_init(&factor, H, 96, WOQ_ORDER_NONE, 32, 0, &err), WOQ_OK);
+    assert_int_equal(
+        woq_gptq(
+            &(struct woq_qarrays){ .codes = codes, .scale = scale, .zero = zero, .g_idx = NULL }, W,
+            48, &factor, &o, &report, &err),
+        WOQ_OK);
+    for (size_t i = 0; i < 48; i++)
+        for (size_t g = 0; g < 3; g++) {
+            double lo = 0, hi = 0, best = INFINITY, mine;
+
+            for (size_t j = i * 96 + g * 32; j < i * 96 + (g + 1) * 32; j++) {
+                lo = fmin(lo, (double)W[j]);
+                hi = fmax(hi, (double)W[j]);
+            }
+            for (int k = 0; k < 80; k++) {
+                const double p = 1 - k / 100.0, s = p * (hi - lo) / 15;
+
+                best = fmin(best, diag_error(i, g * 32, 32, s, rint(-p * lo / s)));
+            }
+            mine = diag_error(i, g * 32, 32, (double)scale[i * 3 + g], (double)zero[i * 3 + g]);
+            assert_true(mine <= 1.001 * best);
+            shrunk += best;
+            found += mine;
+        }
+    assert_true(found < 0.98 * shrunk);
+    assert_true(fabs(2 * report.loss - found) < 1e-3 * found);
+    woq_factor_release(&factor);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -687,6 +747,7 @@ int main(void)
         cmocka_unit_test(test_target),
         cmocka_unit_test(test_correction_is_guarded),
         cmocka_unit_test(test_full_range),
+        cmocka_unit_test(test_search_moves_zeros),
     };
 
     return cmocka_run_group_tests_name("gptq", tests, NULL, NULL);

@@ -743,7 +743,7 @@ static void ranges_shrink_to_the_best(void **unused)
     int runnable[MAX_TABLES];
     const size_t n_tables = woq_kernels_all(tables, runnable, MAX_TABLES);
     static float x[N * STRIDE], weight[N];
-    float factors[FACTORS], scale[16], zero[16], want[16], got[16];
+    float factors[FACTORS], scale[16], zero[16], want[16], got[16], loss[16], got_loss[16];
 
     (void)unused;
     state = seed;
@@ -758,12 +758,14 @@ static void ranges_shrink_to_the_best(void **unused)
             scale[g] = g == 3 ? 1e-40f : (g % 2 ? -0.1f : 0.3f) + fabsf(draw(GAUSS)) / 8;
             zero[g] = (float)(g / 2);
         }
-        tables[0]->tile_shrink(want, x, STRIDE, weight, N, scale, zero, 15, factors, FACTORS);
+        tables[0]->tile_shrink(want, loss, x, STRIDE, weight, N, scale, zero, 15, factors, FACTORS);
         for (size_t t = 1; t < n_tables; t++) {
             if (!runnable[t])
                 continue;
-            tables[t]->tile_shrink(got, x, STRIDE, weight, N, scale, zero, 15, factors, FACTORS);
+            tables[t]->tile_shrink(got, got_loss, x, STRIDE, weight, N, scale, zero, 15, factors,
+                                   FACTORS);
             assert_memory_equal(want, got, sizeof want);
+            assert_memory_equal(loss, got_loss, sizeof loss);
         }
         for (size_t g = 0; g < 16; g++) {
             float group[N], best = INFINITY, mine;
@@ -777,7 +779,7 @@ static void ranges_shrink_to_the_best(void **unused)
             if (g == 3) /* no reciprocal: every factor is as good */
                 assert_true(want[g] == 1);
             else
-                assert_true(mine <= best * 1.0001f);
+                assert_true(mine <= best * 1.0001f && fabsf(loss[g] - mine) <= 1e-4f * mine);
         }
     }
 }

@@ -117,20 +117,6 @@ static int gguf_model(struct woq_sink *s, const struct woq_frame *modl, struct w
     return put_rope(s, err);
 }
 
-/* Rotary tables and masks of old checkpoints: computed, not stored (formats.md 3.5, 7). */
-static bool is_dropped(const char *name)
-{
-    static const char *const tails[] = { ".rotary_emb.inv_freq", ".attention.bias",
-                                         ".attention.masked_bias", ".attn.bias" };
-
-    for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++) {
-        const size_t n = strlen(name), t = strlen(tails[i]);
-        if (n >= t && !strcmp(name + n - t, tails[i]))
-            return true;
-    }
-    return false;
-}
-
 /* The tensor that others have begun to fill, or NULL. */
 static const struct woq_gguf_info *begun(const struct gguf *p, const char *name)
 {
@@ -172,7 +158,7 @@ static int gguf_tensor(struct woq_sink *s, const struct woq_frame *f, enum woq_r
     size_t n;
     int rc;
 
-    if (is_dropped(woq_frame_name(f)))
+    if (woq_name_is_ignorable(woq_frame_name(f))) /* formats.md 3.5, 7 */
         return WOQ_OK;
     if (role == WOQ_ROLE_NONE)
         return woq_fail(err, WOQ_ETYPE, "use --format safetensors or gptq",

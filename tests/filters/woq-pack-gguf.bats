@@ -134,3 +134,12 @@ types_in() { woq-extract --list "$1" 2>/dev/null | grep -e "${2:-.}" | awk '$2 !
     # shellcheck disable=SC2154
     [[ $output == *'"ignored_window":5'* ]]
 }
+@test "tables and masks that the config implies are left out" {
+    woq-gen --llama hidden=32,inter=64,layers=1,heads=2,vocab=32 >m.wts
+    woq-pack --quiet --format gguf --type f32 -o want.gguf m.wts
+    woq-gen --llama hidden=32,inter=64,layers=1,heads=2,vocab=32 \
+        transformer.rotary_pos_emb.inv_freq:f32:1 transformer.h.0.attn.masked_bias:f32:1 a.attn.embed_positions:f32:1 \
+        model.layers.0.self_attn.rotary_emb.inv_freq:f32:1 a.attn.bias:u8:1 |
+        woq-pack --quiet --format gguf --type f32 -o out.gguf
+    cmp want.gguf out.gguf
+}

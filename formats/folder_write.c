@@ -55,7 +55,13 @@ static int folder_open(struct woq_sink *s, struct woq_error *err)
                         s->opts.checkpoint_format, s->opts.format);
     if (p->coded)
         return woq_coded_writer_init(&p->coder, p->coded, p->dtype, &p->st, &s->report, err);
-    return p->packed ? woq_packed_writer_init(&p->packer, p->packed, &s->opts, err) : WOQ_OK;
+    if (!p->packed)
+        return WOQ_OK;
+    const int rc = woq_packed_writer_init(&p->packer, p->packed, &s->opts, err);
+    p->packed = p->packer.format; /* or what its choice was */
+    if (rc == WOQ_OK && p->packed->torch)
+        woq_st_writer_torch(&p->st, p->packed->torch);
+    return rc;
 }
 
 /* --- side files --- */
@@ -84,6 +90,7 @@ static bool is_ours(const char *name)
 
     return !strcmp(name, "config.json") || !strcmp(name, "quantize_config.json") ||
            !strcmp(name, "quant_config.json") || !strcmp(name, "quantization_config.json") ||
+           !strcmp(name, "qconfig.json") || !strcmp(name, "quantized_weight.pt") ||
            !strcmp(name, "model.safetensors.index.json") ||
            (dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".tmp")));
 }
@@ -372,7 +379,10 @@ static int write_config(struct woq_sink *s, struct woq_error *err)
         if (!c)
             return err ? err->status : WOQ_ETYPE;
         rc = p->packed->side_file ? write_json(s, p->packed->side_file, c, err) : WOQ_OK;
-        woq_json_set(s->config, "quantization_config", c);
+        if (p->packed->torch)
+            woq_json_free(c);
+        else
+            woq_json_set(s->config, "quantization_config", c);
     }
     if (p->coded) {
         c = woq_coded_config(&p->coder, err);

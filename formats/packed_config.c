@@ -194,6 +194,68 @@ static struct woq_json *inc_config(const struct woq_packed_writer *w, struct woq
     return woq_packed_finished(c, err);
 }
 
+/* --- its own form: qconfig.json tells of each linear what rtn was asked for (the loader looks at
+ * the method for others than these), a permuted one by the key that its loader has for it --- */
+
+static struct woq_json *qconfig_of(const struct woq_packed_module *m)
+{
+    struct woq_json *method = woq_json_object(), *c = woq_json_object();
+
+    woq_json_set_str(c, "dtype", m->bits ? "int" : "fp32");
+    woq_json_set_num(c, "bits", m->bits ? m->bits : 4);
+    woq_json_set_bool(c, "use_sym", !m->bits || m->sym);
+    woq_json_set_num(c, "group_size", m->bits ? (double)m->group_size : 32);
+    woq_json_set_num(c, "group_dim", 1);
+    woq_json_set_bool(c, "use_full_range", false);
+    woq_json_set_bool(c, "use_mse_search", false);
+    woq_json_set_bool(c, "use_layer_wise", false);
+    woq_json_set_str(c, "model_path", "");
+    woq_json_set_bool(c, "use_double_quant", false);
+    woq_json_set_num(c, "double_quant_bits", 8);
+    woq_json_set_str(c, "double_quant_dtype", "int");
+    woq_json_set_bool(c, "double_quant_use_sym", false);
+    woq_json_set_num(c, "double_quant_group_size", 256);
+    woq_json_set_bool(c, "quant_lm_head", m->bits && !strcmp(m->name, "lm_head"));
+    if (m->permuted)
+        woq_json_set_bool(c, "desc_act", true);
+    woq_json_set(method, "rtn", c);
+    return method;
+}
+
+static struct woq_json *inc_own_config(const struct woq_packed_writer *w, struct woq_error *err)
+{
+    struct woq_json *c;
+
+    if (!woq_packed_base(w, err))
+        return NULL;
+    c = woq_json_object();
+    for (size_t i = 0; i < w->n_modules && c; i++) {
+        struct woq_str key = { 0 };
+
+        if (woq_str_addf(&key, "('%s', 'Linear')", w->modules[i].name) < 0) {
+            woq_json_free(c);
+            woq_fail_nomem(err, 256);
+            return NULL;
+        }
+        woq_json_set(c, key.s, qconfig_of(&w->modules[i]));
+        woq_str_release(&key);
+    }
+    return woq_packed_finished(c, err);
+}
+
+static const struct woq_packed_format inc_own = { .name = "inc",
+                                                  .side_file = "qconfig.json",
+                                                  .torch = "quantized_weight.pt",
+                                                  .layout = &woq_layout_inc,
+                                                  .null_zeros = true,
+                                                  .config = inc_own_config };
+
+static void choose_inc(struct woq_packed_writer *w)
+{
+    if (!strcmp(w->form, "default"))
+        w->format = &inc_own;
+}
+
 static void choose_awq(struct woq_packed_writer *w)
 {
     if (!strcmp(w->form, "gemv"))
@@ -344,12 +406,13 @@ static const struct woq_packed_format formats[] = {
       .choose = choose_awq,
       .config = awq_config },
     { .name = "inc",
-      .forms = "auto huggingface",
+      .forms = "auto huggingface default",
       .side_file = "quantize_config.json",
       .layout = &woq_layout_inc,
       .no_head = true,
       .one_scheme = true,
       .null_zeros = true,
+      .choose = choose_inc,
       .config = inc_config },
     { .name = "autoround",
       .forms = "auto auto_round auto_round:auto_gptq auto_round:gptqmodel auto_round:auto_awq",

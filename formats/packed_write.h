@@ -34,6 +34,8 @@ struct woq_packed_format {
     const char *name;      /* of --format */
     const char *forms;     /* of --checkpoint-format, apart by spaces; the first one is "auto" */
     const char *side_file; /* repeats the configuration for loaders that look there; NULL */
+    const char *torch;     /* the file of PyTorch's that holds the tensors; its configuration is in
+                              side_file alone. NULL: safetensors */
     const struct woq_packed_layout *layout;  /* of a linear, unless --checkpoint-format differs */
     const char *minus_one_name, *plain_hint; /* for the message about a zero point of 0 */
     bool one_group_size, no_head;            /* what its configuration has no words for */

@@ -76,6 +76,14 @@ int woq_pickle_global(const char *module, const char *name)
     return -1;
 }
 
+const char *woq_pickle_storage_name(const char *type)
+{
+    for (size_t i = 0; i < sizeof globals / sizeof *globals; i++)
+        if (globals[i].role == STORAGE && strcmp(globals[i].type, type) == 0)
+            return globals[i].name;
+    return NULL;
+}
+
 static const struct global *global_of(const struct woq_pickle_value *v, enum role role)
 {
     const struct global *g = v->kind == WOQ_PICKLE_GLOBAL ? &globals[v->i] : NULL;

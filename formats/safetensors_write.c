@@ -1,5 +1,5 @@
 /* safetensors_write.c -- see the header. */
-#include <formats/safetensors_write.h>
+#include <formats/torch_write.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +29,12 @@ void woq_st_writer_init(struct woq_st_writer *w, struct woq_out *out, uint64_t s
     w->reserve = woq_align(MIN_RESERVE + n * ENTRY_BYTES, 64) - 8;
 }
 
+void woq_st_writer_torch(struct woq_st_writer *w, const char *name)
+{
+    w->torch = name;
+    w->shard_bytes = UINT64_MAX;
+}
+
 static void shard_temp_name(char name[64], size_t shard)
 {
     snprintf(name, 64, "shard-%05zu.tmp", shard + 1);
@@ -38,8 +44,10 @@ static int open_shard(struct woq_st_writer *w, struct woq_error *err)
 {
     char name[64];
 
-    if (w->file.is_open)
+    if (w->file.is_open || w->zip.file.is_open)
         return WOQ_OK;
+    if (w->torch)
+        return woq_zip_writer_open(&w->zip, w->out, w->torch, err);
     shard_temp_name(name, w->n_shards);
     w->first = w->n_entries;
     const int rc = woq_outfile_open(&w->file, w->out, name, err);
@@ -211,11 +219,13 @@ int woq_st_begin(struct woq_st_writer *w, const char *name, enum woq_dtype dtype
     memcpy(e->shape, shape, n_dims * sizeof *shape);
     e->bytes = bytes;
     e->shard = w->n_shards;
+    w->left = bytes;
+    if (w->torch)
+        return woq_torch_begin(&w->zip, e, w->n_entries - 1, err);
     e->spooled = bytes % 8 != 0;
     if (e->spooled && !w->spool.is_open)
         rc = woq_outfile_open(&w->spool, w->out, spool_name, err);
     e->begin = e->spooled ? w->spool.at : w->file.at - 8 - w->reserve;
-    w->left = bytes;
     return rc;
 }
 
@@ -225,6 +235,8 @@ int woq_st_data(struct woq_st_writer *w, const void *data, uint64_t bytes, struc
         WOQ_BUG("more bytes than the tensor has");
     w->left -= bytes;
     w->total_bytes += bytes;
+    if (w->torch)
+        return woq_zip_data(&w->zip, data, bytes, err);
     return woq_outfile_add(w->entries[w->n_entries - 1].spooled ? &w->spool : &w->file, data, bytes,
                            err);
 }
@@ -250,12 +262,23 @@ int woq_st_put_as(struct woq_st_writer *w, const char *name, const char *stored,
     return woq_st_data(w, data, w->left, err);
 }
 
+static int close_torch(struct woq_st_writer *w, struct woq_error *err)
+{
+    const int rc = woq_torch_finish(&w->zip, w->entries, w->n_entries, err);
+
+    w->file_bytes = w->zip.file.at;
+    w->n_shards = 1;
+    return rc;
+}
+
 int woq_st_seal(struct woq_st_writer *w, struct woq_error *err)
 {
     int rc = WOQ_OK;
 
-    if (!w->file.is_open && w->n_shards == 0)
+    if (w->n_shards == 0)
         rc = open_shard(w, err); /* a model without tensors is still a valid file */
+    if (rc == WOQ_OK && w->zip.file.is_open)
+        return close_torch(w, err);
     return rc == WOQ_OK && w->file.is_open ? close_shard(w, err) : rc;
 }
 
@@ -356,7 +379,7 @@ int woq_st_finish(struct woq_st_writer *w, struct woq_error *err)
 
     if (rc == WOQ_OK)
         rc = woq_st_seal(w, err);
-    for (size_t i = 0; i < w->n_shards && rc == WOQ_OK; i++) {
+    for (size_t i = 0; i < w->n_shards && !w->torch && rc == WOQ_OK; i++) {
         shard_temp_name(from, i);
         shard_name(to, i, w->n_shards);
         rc = woq_out_rename(w->out, from, to, err);
@@ -368,6 +391,7 @@ void woq_st_writer_release(struct woq_st_writer *w)
 {
     woq_outfile_abort(&w->file);
     woq_outfile_abort(&w->spool);
+    woq_zip_writer_release(&w->zip);
     for (size_t i = 0; i < w->n_entries; i++)
         free(w->entries[i].name);
     free(w->entries);

@@ -1,4 +1,5 @@
-/* safetensors_write.h -- safetensors shards written in one pass (formats.md 1.4, 1.5).
+/* safetensors_write.h -- safetensors shards written in one pass (formats.md 1.4, 1.5), or the same
+ * tensors in one file of PyTorch's (torch_write.h).
  *
  * Tensors arrive in any order and are not known in advance, but the header stands before the data:
  * room for it is kept (the JSON may be padded with spaces) and only if that is too small the data
@@ -7,7 +8,7 @@
  * wide elements first. */
 #ifndef WOQ_SAFETENSORS_WRITE_H
 #define WOQ_SAFETENSORS_WRITE_H
-#include <formats/out.h>
+#include <formats/zip_write.h>
 #include <woq/dtype.h>
 #include <woq/frame.h>
 
@@ -30,6 +31,8 @@ struct woq_st_writer {
     size_t n_shards, first; /* first entry of the open shard */
     uint64_t *data_start;   /* of each shard that is done */
     struct woq_outfile file, spool;
+    const char *torch; /* name of PyTorch's file; NULL: safetensors */
+    struct woq_zip_writer zip;
     uint64_t left;        /* bytes that the current tensor still lacks */
     uint64_t total_bytes; /* of tensors */
     uint64_t file_bytes;  /* of shards and index */
@@ -38,6 +41,8 @@ struct woq_st_writer {
 /* `n_tensors`: how many are expected, to keep room for the header; a guess is fine. */
 void woq_st_writer_init(struct woq_st_writer *w, struct woq_out *out, uint64_t shard_bytes,
                         uint64_t n_tensors);
+/* Before the first tensor: they go into one file of PyTorch's, `name`, a static string. */
+void woq_st_writer_torch(struct woq_st_writer *w, const char *name);
 /* Starts a new shard if `bytes` more would go beyond the limit: keeps tensors together. */
 int woq_st_room(struct woq_st_writer *w, uint64_t bytes, struct woq_error *err);
 /* A tensor: begin, then its bytes in pieces. */

@@ -337,37 +337,48 @@ const struct woq_zip_member *woq_zip_find(const struct woq_zip *z, const char *n
 }
 
 /* Eight tables, so that a step takes eight bytes (Kounavis and Berry, "slicing by 8"). */
-static void crc_tables(uint32_t t[8][256])
+void woq_crc32_init(struct woq_crc32 *c)
 {
     for (uint32_t i = 0; i < 256; i++) {
         uint32_t x = i;
 
         for (int bit = 0; bit < 8; bit++)
             x = x >> 1 ^ (x & 1 ? 0xedb88320u : 0);
-        t[0][i] = x;
+        c->t[0][i] = x;
     }
     for (int k = 1; k < 8; k++)
         for (int i = 0; i < 256; i++)
-            t[k][i] = t[k - 1][i] >> 8 ^ t[0][t[k - 1][i] & 255];
+            c->t[k][i] = c->t[k - 1][i] >> 8 ^ c->t[0][c->t[k - 1][i] & 255];
+}
+
+uint32_t woq_crc32(const struct woq_crc32 *c, uint32_t crc, const void *data, size_t bytes)
+{
+    const uint8_t *p = data;
+    size_t i = 0;
+
+    crc = ~crc;
+    for (; i + 8 <= bytes; i += 8) {
+        const uint64_t x = load(p + i, 8) ^ crc;
+
+        crc = c->t[7][x & 255] ^ c->t[6][x >> 8 & 255] ^ c->t[5][x >> 16 & 255] ^
+              c->t[4][x >> 24 & 255] ^ c->t[3][x >> 32 & 255] ^ c->t[2][x >> 40 & 255] ^
+              c->t[1][x >> 48 & 255] ^ c->t[0][x >> 56];
+    }
+    for (; i < bytes; i++)
+        crc = crc >> 8 ^ c->t[0][(crc ^ p[i]) & 255];
+    return ~crc;
 }
 
 int woq_zip_check_crc(const struct woq_zip_member *m, struct woq_error *err)
 {
-    uint32_t t[8][256], crc = ~0u;
-    size_t i = 0;
+    struct woq_crc32 c;
+    uint32_t crc;
 
-    crc_tables(t);
-    for (; i + 8 <= m->bytes; i += 8) {
-        const uint64_t x = load(m->data + i, 8) ^ crc;
-
-        crc = t[7][x & 255] ^ t[6][x >> 8 & 255] ^ t[5][x >> 16 & 255] ^ t[4][x >> 24 & 255] ^
-              t[3][x >> 32 & 255] ^ t[2][x >> 40 & 255] ^ t[1][x >> 48 & 255] ^ t[0][x >> 56];
-    }
-    for (; i < m->bytes; i++)
-        crc = crc >> 8 ^ t[0][(crc ^ m->data[i]) & 255];
-    if (~crc == m->crc)
+    woq_crc32_init(&c);
+    crc = woq_crc32(&c, 0, m->data, m->bytes);
+    if (crc == m->crc)
         return WOQ_OK;
     return woq_fail(
         err, WOQ_EDATA, "the file is damaged; or torch saved it with set_crc32_options(False)",
-        "zip member '%s': its CRC-32 is %08x, the directory says %08x", m->name, ~crc, m->crc);
+        "zip member '%s': its CRC-32 is %08x, the directory says %08x", m->name, crc, m->crc);
 }

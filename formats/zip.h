@@ -33,4 +33,11 @@ const struct woq_zip_member *woq_zip_find(const struct woq_zip *z, const char *n
 /* Compares the bytes of a member with its CRC-32. */
 int woq_zip_check_crc(const struct woq_zip_member *m, struct woq_error *err);
 
+/* CRC-32 as ZIP has it, in pieces: crc is 0 at first, then what the last piece gave. */
+struct woq_crc32 {
+    uint32_t t[8][256];
+};
+void woq_crc32_init(struct woq_crc32 *c);
+uint32_t woq_crc32(const struct woq_crc32 *c, uint32_t crc, const void *data, size_t bytes);
+
 #endif

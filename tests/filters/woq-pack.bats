@@ -252,6 +252,53 @@ permuted() {
     run -1 --separate-stderr woq-pack -f inc -o out mixed.wts
     [[ $stderr == *"it is not quantized: INC has one scheme for all linears"* ]]
 }
+@test "inc: its own form, each linear in its own scheme" {
+    for scheme in '--bits 2 --group-size 32 --asym' '--bits 4 --group-size 32' '--bits 8 --group-size -1' \
+        '--bits 3 --group-size 16 --asym'; do
+        # shellcheck disable=SC2086
+        woq-scheme --set '*.1.mlp.down_proj* bits=8' --set '*o_proj* dtype=float' m.wts |
+            woq-rtn $scheme >q.wts
+        WOQ_THREADS=1 woq-pack -q -f inc --checkpoint-format default --dtype f32 -o out q.wts
+        [ "$(cd out && echo *)" = 'config.json qconfig.json quantized_weight.pt special_tokens_map.json' ]
+        run ! grep -q quantization_config out/config.json
+        woq-extract --check-crc out >r.wts
+        run -0 woq-diff --tol 1e-3 q.wts r.wts
+        woq-pack -q -f inc --checkpoint-format default --dtype f32 -o out2 r.wts
+        cmp out/quantized_weight.pt out2/quantized_weight.pt
+        cmp out/qconfig.json out2/qconfig.json
+        cmp out/config.json out2/config.json
+        woq-extract out2 >again.wts
+        run -0 woq-diff r.wts again.wts
+        rm -r out out2
+    done
+}
+@test "inc: what its own form tells loaders, and what it refuses" {
+    woq-scheme --set '*.1.mlp.down_proj* bits=8' --set '*o_proj* dtype=float' m.wts |
+        woq-rtn --bits 4 --group-size 32 --asym >mixed.wts
+    run -0 woq-pack -f inc --checkpoint-format default -o out --json mixed.wts
+    tr -d ' \t\n' <out/qconfig.json >c
+    rest='"group_size":32,"group_dim":1,"use_full_range":false,"use_mse_search":false,"use_layer_wise":false,"model_path":"","use_double_quant":false,"double_quant_bits":8,"double_quant_dtype":"int","double_quant_use_sym":false,"double_quant_group_size":256,"quant_lm_head":false}}'
+    grep -qF "\"('model.layers.0.self_attn.q_proj','Linear')\":{\"rtn\":{\"dtype\":\"int\",\"bits\":4,\"use_sym\":false,$rest" c
+    grep -qF "\"('model.layers.1.mlp.down_proj','Linear')\":{\"rtn\":{\"dtype\":\"int\",\"bits\":8,\"use_sym\":false,$rest" c
+    grep -qF "\"('model.layers.0.self_attn.o_proj','Linear')\":{\"rtn\":{\"dtype\":\"fp32\",\"bits\":4,\"use_sym\":true,$rest" c
+    run -0 python3 -m zipfile -l out/quantized_weight.pt
+    [[ $output == *quantized_weight/data/0* && $output == *quantized_weight/data.pkl* ]]
+    woq-gen '@TOKN{"sample":0};ids:u32[12]:1,9,3,7,60,5,3,2,44,50,61,8' >t.wts
+    woq-calib -q --tokens t.wts --through 'woq-hessian | woq-gptq --group-size 32 --act-order' m.wts >p.wts
+    woq-pack -q -f inc --checkpoint-format default --dtype f32 -o out2 p.wts
+    grep -q '"desc_act":.*true' out2/qconfig.json
+    woq-extract out2 >r.wts
+    run -0 woq-diff --tol 1e-3 p.wts r.wts
+    woq-rtn -q --dtype nf4 m.wts >nf4.wts
+    run -1 --separate-stderr woq-pack -f inc --checkpoint-format default -o out3 nf4.wts
+    [[ $stderr == *"'model.layers.0.self_attn.q_proj.weight': a codebook has no form in INC"* ]]
+    run -1 --separate-stderr woq-pack -f inc --checkpoint-format default -o out3 m.wts
+    [[ $stderr == *'no tensor of the stream is quantized'* ]]
+    run -2 --separate-stderr woq-pack -f inc --checkpoint-format own -o out3 q.wts
+    [[ $stderr == *'--checkpoint-format own: --format inc has auto huggingface default'* ]]
+    rm -r out out2
+    no_rest
+}
 @test "compressed-tensors: configuration, a group for each scheme" {
     woq-scheme --set '*.1.mlp.down_proj* bits=3' --set '*o_proj* dtype=float' m.wts |
         woq-rtn --bits 4 --group-size 32 --asym >mixed.wts

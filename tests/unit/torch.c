@@ -2,6 +2,7 @@
  * a hostile hand could write is refused with a message (run it with SAN=address,undefined). */
 #include <formats/extract.h>
 #include <formats/pickle.h>
+#include <formats/safetensors_write.h>
 #include <formats/zip.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -601,6 +603,104 @@ static void test_damage(void **state)
     free(data);
 }
 
+/* --- what we write --- */
+
+/* The tensors of `st` that PyTorch has storages for, in one file of its own. */
+static void write_torch(const struct woq_st *st, const char *folder, uint64_t limit,
+                        struct woq_st *back)
+{
+    const struct woq_st_opts crc = { .check_crc = true };
+    struct woq_error err = { 0 };
+    struct woq_st_writer w;
+    struct woq_out out;
+    char path[256];
+    int rc = woq_out_open(&out, folder, true, false, &err);
+
+    woq_st_writer_init(&w, &out, 1, 1);
+    woq_st_writer_torch(&w, "quantized_weight.pt");
+    for (size_t i = 0; i < st->n_tensors && rc == WOQ_OK; i++) {
+        const struct woq_st_tensor *t = &st->tensors[i];
+        const uint64_t half = t->bytes / 2;
+
+        rc = woq_st_begin(&w, t->name, t->dtype, t->n_dims, t->shape, &err);
+        if (i == 0)
+            w.zip.limit = limit;
+        if (rc == WOQ_OK)
+            rc = woq_st_data(&w, t->data, half, &err);
+        if (rc == WOQ_OK)
+            rc = woq_st_data(&w, t->data + half, t->bytes - half, &err);
+    }
+    if (rc == WOQ_OK)
+        rc = woq_st_seal(&w, &err);
+    if (rc == WOQ_OK)
+        rc = woq_st_finish(&w, &err);
+    if (rc == WOQ_OK)
+        rc = woq_out_commit(&out, &err);
+    snprintf(path, sizeof path, "%s/quantized_weight.pt", folder);
+    if (rc < 0 || woq_st_open(back, path, &crc, &err) < 0)
+        fail_msg("%s: %s", err.where, err.what);
+    woq_st_writer_release(&w);
+    woq_out_release(&out);
+    unlink(path);
+    rmdir(folder);
+}
+
+/* Every dtype, no dimension, no element; with zip64 where sizes and offsets are beyond `limit`. */
+static void test_written(void **state)
+{
+    static const uint64_t limits[] = { UINT32_MAX, 200, 1 };
+    char temp[] = "/tmp/woq-torch-XXXXXX", folder[64];
+    struct woq_error err = { 0 };
+    struct woq_st st, back;
+
+    (void)state;
+    assert_non_null(mkdtemp(temp));
+    snprintf(folder, sizeof folder, "%s/out", temp);
+    if (woq_st_open(&st, golden("torch/dtypes.safetensors"), NULL, &err) < 0)
+        fail_msg("%s: %s", err.where, err.what);
+    const size_t all = st.n_tensors;
+    size_t kept = 0;
+    for (size_t i = 0; i < all; i++) { /* others behind: PyTorch has no storages for them */
+        const struct woq_st_tensor t = st.tensors[i];
+
+        if (!woq_dtype_bytes(t.dtype) || !woq_pickle_storage_name(t.stored))
+            continue;
+        st.tensors[i] = st.tensors[kept];
+        st.tensors[kept++] = t;
+    }
+    assert_true(kept >= 10);
+    st.n_tensors = kept;
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        write_torch(&st, folder, limits[i], &back);
+        same_tensors(&back, &st);
+        woq_st_release(&back);
+    }
+    st.n_tensors = all;
+    woq_st_release(&st);
+    rmdir(temp);
+}
+
+static void test_no_storage(void **state)
+{
+    const uint64_t shape[1] = { 1 };
+    char temp[] = "/tmp/woq-torch-XXXXXX", folder[64];
+    struct woq_error err = { 0 };
+    struct woq_st_writer w;
+    struct woq_out out;
+
+    (void)state;
+    assert_non_null(mkdtemp(temp));
+    snprintf(folder, sizeof folder, "%s/out", temp);
+    assert_int_equal(woq_out_open(&out, folder, true, false, &err), WOQ_OK);
+    woq_st_writer_init(&w, &out, 0, 1);
+    woq_st_writer_torch(&w, "quantized_weight.pt");
+    assert_int_equal(woq_st_begin(&w, "x", WOQ_U16, 1, shape, &err), WOQ_ETYPE);
+    assert_string_equal(err.what, "'x' is U16: a PyTorch file has no storage of that type");
+    woq_st_writer_release(&w);
+    woq_out_release(&out);
+    rmdir(temp);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -615,6 +715,8 @@ int main(void)
         cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_crc),
         cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_written),
+        cmocka_unit_test(test_no_storage),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

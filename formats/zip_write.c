@@ -151,7 +151,8 @@ static int add_entry(struct woq_zip_writer *w, const struct woq_zip_entry *e, st
     put_text(&r, "PK\1\2");
     put(&r, large ? VERSION_64 : VERSION, 2); /* made by */
     put_common(&r, w, e, large != 0, large ? 4 + large : 0);
-    put(&r, 0, 10); /* comment, disk, attributes */
+    put(&r, 0, 6); /* comment, disk, attributes inside */
+    put(&r, 0, 4); /* and outside */
     put_small(&r, w, e->header);
     put_text(&r, e->name);
     if (large) {

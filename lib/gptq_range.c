@@ -111,7 +111,8 @@ static void find_params(const struct woq_gptq_run *r, const struct range *a, con
     }
 }
 
-/* Zero points one step away, each with scales a few percent around, where that is better. */
+/* Zero points one step away, each with scales a few percent around, where that is better; not to 0,
+ * which GPTQ's first form of checkpoints cannot hold. */
 static void move_zeros(const struct woq_gptq_run *r, const float *x, size_t lanes,
                        const float *weight, size_t n, float *scale, float *zero)
 {
@@ -123,7 +124,7 @@ static void move_zeros(const struct woq_gptq_run *r, const float *x, size_t lane
     memcpy(from, zero, sizeof from);
     for (size_t k = 0; k < sizeof steps / sizeof *steps; k++) {
         for (size_t i = 0; i < SIDE; i++)
-            z[i] = fminf(fmaxf(from[i] + steps[k], 0), r->grid.maxq);
+            z[i] = fminf(fmaxf(from[i] + steps[k], fminf(from[i], 1)), r->grid.maxq);
         woq_kernels()->tile_shrink(factor, loss, x, lanes, weight, n, s, z, r->grid.maxq, near,
                                    sizeof near / sizeof *near);
         for (size_t i = 0; i < SIDE; i++)

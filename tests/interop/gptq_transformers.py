@@ -13,12 +13,26 @@ import sys
 
 import numpy as np
 import torch
+from optimum.gptq import GPTQQuantizer
 from transformers import AutoModelForCausalLM, GPTQConfig
 
 from versions import head
 
 
+def mend_optimum():
+    """optimum 2.1.0 asks for act_group_aware whatever the checkpoint says; beside desc_act gptqmodel 5.7.0 refuses it."""
+    made = GPTQQuantizer.__init__
+
+    def init(self, *args, **options):
+        if options.get("desc_act"):
+            options["act_group_aware"] = False
+        made(self, *args, **options)
+
+    GPTQQuantizer.__init__ = init
+
+
 def main(folder, ids_path, logits_path):
+    mend_optimum()
     head("transformers", "torch", "optimum", "gptqmodel")
     with open(ids_path, encoding="utf-8") as f:
         ids = torch.tensor([json.load(f)])

@@ -86,29 +86,50 @@ struct golden {
     size_t n;
 };
 
-static void run(const struct golden *g, size_t rows, size_t n, struct woq_gptq_report *report)
+/* GPTQ of W behind H as it stands. */
+static void quantize(const struct woq_gptq_opts *o, size_t rows, size_t n, double damp,
+                     struct woq_gptq_report *report)
 {
-    struct woq_gptq_opts o;
-    struct woq_gptq_report unused;
+    const struct woq_qarrays out = { .codes = codes, .scale = scale, .zero = zero, .g_idx = g_idx };
     struct woq_error err = { 0 };
 
-    woq_gptq_opts_init(&o);
-    o.scheme.bits = g->bits;
-    o.scheme.group_size = g->group;
-    o.scheme.sym = g->sym;
-    o.order = g->order;
-    o.static_groups = g->static_groups;
-    o.block_size = g->block;
-    o.search = g->search;
     assert_int_equal(
-        woq_factor_init(&factor, H, n, g->order, g->group < 0 ? n : (size_t)g->group, 0.01, &err),
+        woq_factor_init(&factor, H, n, o->order, woq_scheme_group_elems(&o->scheme, n), damp, &err),
         WOQ_OK);
-    assert_int_equal(
-        woq_gptq(
-            &(struct woq_qarrays){ .codes = codes, .scale = scale, .zero = zero, .g_idx = g_idx },
-            W, rows, &factor, &o, report ? report : &unused, &err),
-        WOQ_OK);
+    factor.h = H;
+    assert_int_equal(woq_gptq(&out, W, rows, &factor, o, report, &err), WOQ_OK);
     woq_factor_release(&factor);
+}
+
+static void set_opts(struct woq_gptq_opts *o, const struct golden *g)
+{
+    woq_gptq_opts_init(o);
+    o->scheme.bits = g->bits;
+    o->scheme.group_size = g->group;
+    o->scheme.sym = g->sym;
+    o->order = g->order;
+    o->static_groups = g->static_groups;
+    o->block_size = g->block;
+    o->search = g->search;
+}
+
+static void run(const struct golden *g, size_t rows, size_t n, struct woq_gptq_report *report)
+{
+    struct woq_gptq_report unused;
+    struct woq_gptq_opts o;
+
+    set_opts(&o, g);
+    quantize(&o, rows, n, 0.01, report ? report : &unused);
+}
+
+/* The first 96 columns behind a diagonal H: no feedback, codes are those of the weights alone. */
+static void run_alone(const struct woq_gptq_opts *o, struct woq_gptq_report *report)
+{
+    big_case(96);
+    for (size_t j = 0; j < 96; j++)
+        for (size_t k = 0; k < 96; k++)
+            H[j * 96 + k] = j == k ? (float)(1 + j * 7 % 5) : 0;
+    quantize(o, 48, 96, 0, report);
 }
 
 #define MM WOQ_GPTQ_MINMAX
@@ -443,28 +464,12 @@ static void test_refit_is_monotone(void **state)
             for (int sweeps = 0; sweeps < 6; sweeps++) {
                 struct woq_gptq_report report;
                 struct woq_gptq_opts o;
-                struct woq_error err = { 0 };
                 double now;
 
-                woq_gptq_opts_init(&o);
-                o.scheme.bits = g->bits;
-                o.scheme.group_size = g->group;
-                o.scheme.sym = g->sym;
+                set_opts(&o, g);
                 strcpy(o.scheme.scale_dtype, f16 ? "f16" : "f32");
-                o.order = g->order;
-                o.static_groups = g->static_groups;
-                o.search = g->search;
                 o.refit = sweeps;
-                assert_int_equal(woq_factor_init(&factor, H, 100, g->order,
-                                                 g->group < 0 ? 100 : (size_t)g->group, 0.01, &err),
-                                 WOQ_OK);
-                factor.h = H;
-                assert_int_equal(woq_gptq(&(struct woq_qarrays){ .codes = codes,
-                                                                 .scale = scale,
-                                                                 .zero = zero,
-                                                                 .g_idx = g_idx },
-                                          W, 48, &factor, &o, &report, &err),
-                                 WOQ_OK);
+                quantize(&o, 48, 100, 0.01, &report);
                 now = weighted_error(&o, 48, 100, woq_scheme_groups(&o.scheme, 100));
                 if (sweeps == 0)
                     first = last = now;
@@ -474,7 +479,6 @@ static void test_refit_is_monotone(void **state)
                     assert_true(fabs(report.refit_error - now) <= 1e-3 * first);
                 }
                 last = now;
-                woq_factor_release(&factor);
             }
             print_message("  %.6g -> %.6g\n", first, last);
             assert_true(last < 0.99 * first);
@@ -640,23 +644,13 @@ static void test_full_range(void **state)
 {
     struct woq_gptq_report report;
     struct woq_gptq_opts o;
-    struct woq_error err = { 0 };
 
     (void)state;
-    big_case(96);
     woq_gptq_opts_init(&o);
     o.scheme.full_range = true;
     o.search = WOQ_GPTQ_MINMAX;
     o.static_groups = true;
-    for (size_t j = 0; j < 96; j++) /* no feedback: codes are those of the weights themselves */
-        for (size_t k = 0; k < 96; k++)
-            H[j * 96 + k] = j == k;
-    assert_int_equal(woq_factor_init(&factor, H, 96, WOQ_ORDER_NONE, 32, 0.01, &err), WOQ_OK);
-    assert_int_equal(
-        woq_gptq(
-            &(struct woq_qarrays){ .codes = codes, .scale = scale, .zero = zero, .g_idx = NULL }, W,
-            48, &factor, &o, &report, &err),
-        WOQ_OK);
+    run_alone(&o, &report);
     for (size_t i = 0; i < 48; i++)
         for (size_t g = 0; g < 3; g++) {
             size_t top = i * 96 + g * 32;
@@ -668,7 +662,6 @@ static void test_full_range(void **state)
             assert_true(scale[i * 3 + g] * W[top] < 0);
             assert_true(fabsf(scale[i * 3 + g] * 8 + W[top]) < 1e-6f);
         }
-    woq_factor_release(&factor);
 }
 
 /* The error of the n weights of a group on a grid of 16 codes, weighted by the diagonal of H. */
@@ -690,24 +683,14 @@ static void test_search_moves_zeros(void **state)
 {
     struct woq_gptq_report report;
     struct woq_gptq_opts o;
-    struct woq_error err = { 0 };
     double shrunk = 0, found = 0;
 
     (void)state;
-    big_case(96);
     woq_gptq_opts_init(&o);
     o.scheme.sym = false;
     o.scheme.group_size = 32;
     o.static_groups = true;
-    for (size_t j = 0; j < 96; j++) /* no feedback */
-        for (size_t k = 0; k < 96; k++)
-            H[j * 96 + k] = j == k ? (float)(1 + j * 7 % 5) : 0;
-    assert_int_equal(woq_factor_init(&factor, H, 96, WOQ_ORDER_NONE, 32, 0, &err), WOQ_OK);
-    assert_int_equal(
-        woq_gptq(
-            &(struct woq_qarrays){ .codes = codes, .scale = scale, .zero = zero, .g_idx = NULL }, W,
-            48, &factor, &o, &report, &err),
-        WOQ_OK);
+    run_alone(&o, &report);
     for (size_t i = 0; i < 48; i++)
         for (size_t g = 0; g < 3; g++) {
             double lo = 0, hi = 0, best = INFINITY, mine;
@@ -728,7 +711,6 @@ static void test_search_moves_zeros(void **state)
         }
     assert_true(found < 0.98 * shrunk);
     assert_true(fabs(2 * report.loss - found) < 1e-3 * found);
-    woq_factor_release(&factor);
 }
 
 int main(void)

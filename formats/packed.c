@@ -65,28 +65,28 @@ const struct woq_packed_layout woq_layout_ct_bytes = {
 };
 
 /* Codes of a codebook (ct_float.c). */
-#define CT_FLOAT(format, codes, global)                                                            \
+#define CT_FLOAT(format, codes)                                                                    \
     .name = "CT", .form = format, .codes_stored = codes, .scales_by_row = true,                    \
     .order = WOQ_FIELDS_WHOLE, .multiple_out = 1, .whole_groups = true,                            \
     .kind = { .measure = woq_ct_float_measure, .load = woq_ct_float_load,                          \
-              .mark = global ? WOQ_PART_GLOBAL : 0,                                                \
               .suffix = { codes[0] == 'U' ? "weight_packed" : "weight", "weight_scale",            \
-                          [WOQ_PART_GLOBAL] = global, CT_ACTIVATIONS, "input_global_scale" } }
+                          CT_ACTIVATIONS, "input_global_scale" } }
 const struct woq_packed_layout woq_layout_ct_nvfp4 = {
-    CT_FLOAT("nvfp4-pack-quantized", "U8", "weight_global_scale"), .codebook = "nvfp4",
+    CT_FLOAT("nvfp4-pack-quantized", "U8"), .codebook = "nvfp4", .kind.mark = WOQ_PART_GLOBAL,
+    .kind.suffix[WOQ_PART_GLOBAL] = "weight_global_scale",
     .scales_stored = "F8_E4M3", .widths = WIDTH(4), .multiple_in = 16
 };
 const struct woq_packed_layout woq_layout_ct_mxfp4 = {
-    CT_FLOAT("mxfp4-pack-quantized", "U8", NULL), .codebook = "mxfp4",
+    CT_FLOAT("mxfp4-pack-quantized", "U8"), .codebook = "mxfp4",
     .scales_stored = "U8", .widths = WIDTH(4), .multiple_in = 32
 };
 const struct woq_packed_layout woq_layout_ct_mxfp8 = {
-    CT_FLOAT("mxfp8-quantized", "F8_E4M3", NULL), .codebook = "mxfp8",
+    CT_FLOAT("mxfp8-quantized", "F8_E4M3"), .codebook = "mxfp8",
     .scales_stored = "U8", .widths = WIDTH(8), .multiple_in = 32
 };
 /* Read as FP8 of other checkpoints is (coded_fp8.c). */
 const struct woq_packed_layout woq_layout_ct_fp8 = {
-    CT_FLOAT("float-quantized", "F8_E4M3", NULL), .codebook = "fp8_e4m3",
+    CT_FLOAT("float-quantized", "F8_E4M3"), .codebook = "fp8_e4m3",
     .widths = WIDTH(8), .multiple_in = 1
 };
 /* clang-format on */

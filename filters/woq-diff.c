@@ -86,7 +86,7 @@ static int compare(struct woq_filter *w, struct woq_pair *p, const struct woq_fr
     sum->n_pairs++;
     if (!comparable) {
         sum->n_differ++;
-        sum->worst = INFINITY;
+        sum->worst = HUGE_VAL;
         print_alone(w, a, "SHAPE");
         return WOQ_OK;
     }

@@ -208,7 +208,7 @@ static void delta_one(struct delta_sums *s, double a, double b)
         return;
     s->n_differ++;
     if (!isfinite(e)) {
-        s->max = s->squares = INFINITY;
+        s->max = s->squares = HUGE_VAL;
         return;
     }
     if (fabs(e) > s->max)
@@ -237,11 +237,11 @@ static void delta(struct woq_delta *d, struct delta_job *job)
     struct delta_sums all = { 0 };
 
     memset(d, 0, sizeof *d);
-    d->sqnr_db = INFINITY;
+    d->sqnr_db = HUGE_VAL;
     job->part = calloc(n + 1, sizeof *job->part);
     if (!job->part) { /* some kB: then say "different", never "equal" */
-        d->max = d->rms = d->rel = INFINITY;
-        d->sqnr_db = -INFINITY;
+        d->max = d->rms = d->rel = HUGE_VAL;
+        d->sqnr_db = -HUGE_VAL;
         d->n_differ = job->n_elem;
         return;
     }

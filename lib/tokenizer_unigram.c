@@ -18,7 +18,7 @@ struct tok_best { /* the best path that ends at a byte */
 static int load_pieces(struct tok_unigram *u, struct tok_vocab *vocab, const struct woq_json *list,
                        struct woq_error *err)
 {
-    double lowest = INFINITY;
+    double lowest = HUGE_VAL;
     uint32_t id = 0;
 
     woq_json_each(item, list)

@@ -693,7 +693,7 @@ static void test_search_moves_zeros(void **state)
     run_alone(&o, &report);
     for (size_t i = 0; i < 48; i++)
         for (size_t g = 0; g < 3; g++) {
-            double lo = 0, hi = 0, best = INFINITY, mine;
+            double lo = 0, hi = 0, best = HUGE_VAL, mine;
 
             for (size_t j = i * 96 + g * 32; j < i * 96 + (g + 1) * 32; j++) {
                 lo = fmin(lo, (double)W[j]);

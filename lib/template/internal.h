@@ -152,6 +152,9 @@ struct tpl_tokens {
     size_t n, cap;
 };
 
+/* Every message about a place in a template; returns `status`. */
+int tpl_fail_at(struct woq_error *err, enum woq_status status, const char *hint, unsigned line,
+                unsigned col, const char *what);
 /* Text with the newlines of Jinja2 (\n, none at the end) to tokens; strings lie in the arena. */
 int tpl_lex(struct tpl_tokens *out, const char *text, size_t bytes, struct woq_arena *arena,
             struct woq_error *err);

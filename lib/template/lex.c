@@ -35,12 +35,18 @@ static void place(struct lex *l, size_t at, unsigned *line, unsigned *col)
     *col = (unsigned)(at - l->line_at) + 1;
 }
 
+int tpl_fail_at(struct woq_error *err, enum woq_status status, const char *hint, unsigned line,
+                unsigned col, const char *what)
+{
+    return woq_fail(err, status, hint, "template line %u, column %u: %s", line, col, what);
+}
+
 static int fail(struct lex *l, size_t at, const char *what)
 {
     unsigned line, col;
 
     place(l, at, &line, &col);
-    return woq_fail(l->err, WOQ_EDATA, NULL, "template line %u, column %u: %s", line, col, what);
+    return tpl_fail_at(l->err, WOQ_EDATA, NULL, line, col, what);
 }
 
 static struct tpl_token *push(struct lex *l, enum tpl_token_type type, size_t at)

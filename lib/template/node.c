@@ -33,8 +33,7 @@ void tpl_parse_fail(struct tpl_parse *p, enum woq_status status, const char *fmt
     va_start(ap, fmt);
     (void)vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    p->rc = woq_fail(p->err, status, NULL, "template line %u, column %u: %s", p->t->line, p->t->col,
-                     what);
+    p->rc = tpl_fail_at(p->err, status, NULL, p->t->line, p->t->col, what);
 }
 
 void tpl_unexpected(struct tpl_parse *p, const char *wanted)

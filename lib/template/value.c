@@ -19,8 +19,7 @@ void tpl_fail(struct tpl_run *r, enum woq_status status, const char *hint, const
     va_start(ap, fmt);
     (void)vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    r->rc = r->at ? woq_fail(r->err, status, hint, "template line %u, column %u: %s", r->at->line,
-                             r->at->col, what)
+    r->rc = r->at ? tpl_fail_at(r->err, status, hint, r->at->line, r->at->col, what)
                   : woq_fail(r->err, status, hint, "%s", what);
 }
 

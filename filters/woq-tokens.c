@@ -145,16 +145,7 @@ static int on_text(void *ctx, const char *text, size_t bytes, struct woq_error *
     }
     rc = j->chat ? woq_chat_encode(j->chat, j->t, text, bytes, &j->ids, err)
                  : woq_tokenizer_encode(j->t, text, bytes, !no_special, &j->ids, err);
-    if (rc < 0 || n_samples)
-        return rc;
-    if (!seqlen)
-        return put(j, j->ids.ids, j->ids.n, err);
-    for (size_t i = 0; rc == WOQ_OK && i < j->ids.n; i += (size_t)seqlen) {
-        const size_t left = j->ids.n - i;
-
-        rc = put(j, j->ids.ids + i, left < (size_t)seqlen ? left : (size_t)seqlen, err);
-    }
-    return rc;
+    return rc < 0 || n_samples ? rc : woq_pieces_each(&j->ids, (size_t)seqlen, put, j, err);
 }
 
 static int on_ids(void *ctx, const uint32_t *ids, size_t n, struct woq_error *err)

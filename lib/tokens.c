@@ -210,3 +210,13 @@ int woq_samples_each(const struct woq_ids *ids, size_t n_samples, size_t seqlen,
     free(start);
     return rc;
 }
+
+int woq_pieces_each(const struct woq_ids *ids, size_t seqlen, woq_ids_fn *fn, void *ctx,
+                    struct woq_error *err)
+{
+    int rc = seqlen ? WOQ_OK : fn(ctx, ids->ids, ids->n, err);
+
+    for (size_t i = 0; seqlen && rc == WOQ_OK && i < ids->n; i += seqlen)
+        rc = fn(ctx, ids->ids + i, ids->n - i < seqlen ? ids->n - i : seqlen, err);
+    return rc;
+}

@@ -23,6 +23,10 @@ int woq_sample_starts(size_t *start, size_t n_samples, size_t n_tokens, size_t s
 int woq_samples_each(const struct woq_ids *ids, size_t n_samples, size_t seqlen, uint64_t seed,
                      woq_ids_fn *fn, void *ctx, struct woq_error *err);
 
+/* Calls fn on pieces of `seqlen` ids, the last as long as is left; 0: on all of them at once. */
+int woq_pieces_each(const struct woq_ids *ids, size_t seqlen, woq_ids_fn *fn, void *ctx,
+                    struct woq_error *err);
+
 /* "[1,2,3]\n" appended. */
 int woq_ids_print(struct woq_str *out, const uint32_t *ids, size_t n, struct woq_error *err);
 

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 
 #include <woq/dtype.h>
 
@@ -161,6 +162,18 @@ int woq_refine_baichuan(struct woq_config *c, const struct woq_json *j, struct w
     return rc;
 }
 
+/* rope_ratio means another thing in the code of the second generation (models.md 5.3), and only the
+ * name in its config.json tells the two apart: chatglm2-6b-32k has the keys of chatglm3-6b-32k. */
+static bool is_chatglm2(const struct woq_json *j)
+{
+    static const char generation[] = "chatglm2";
+
+    for (const char *s = woq_json_get_str(j, "_name_or_path"); s && *s; s++)
+        if (!strncasecmp(s, generation, sizeof generation - 1))
+            return true;
+    return false;
+}
+
 int woq_refine_chatglm(struct woq_config *c, const struct woq_json *j, struct woq_error *err)
 {
     double ratio;
@@ -176,7 +189,13 @@ int woq_refine_chatglm(struct woq_config *c, const struct woq_json *j, struct wo
         return rc;
     if (woq_has(c, WOQ_T_NORM_BIAS))
         c->norm = WOQ_NORM_LN;
-    c->rope_theta = 10000 * ratio;
+    c->rope_theta = 10000;
+    if (!is_chatglm2(j)) {
+        c->rope_theta *= ratio;
+    } else if (ratio != 1) { /* positions are divided by it */
+        c->rope_scaling = WOQ_ROPE_LINEAR;
+        c->rope_factor = ratio;
+    }
     return WOQ_OK;
 }
 

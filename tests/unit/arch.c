@@ -313,6 +313,26 @@ static void test_rope(void **state)
     assert_int_equal(good("llama", "\"partial_rotary_factor\":0.5").n_rot, 4);
 }
 
+/* models.md 5.3: one key, two meanings. */
+static void test_rope_ratio(void **state)
+{
+#define GLM "\"num_layers\":3,\"padded_vocab_size\":131,\"ffn_hidden_size\":80,\"rope_ratio\":"
+    struct woq_config c = good("chatglm", GLM "16,\"_name_or_path\":\"THUDM/chatglm2-6b-32k\"");
+
+    (void)state;
+    assert_true(c.rope_scaling == WOQ_ROPE_LINEAR && c.rope_factor == 16 && c.rope_theta == 10000);
+    c = good("chatglm", GLM "16,\"_name_or_path\":\"/models/ChatGLM2-6B-32K\"");
+    assert_true(c.rope_scaling == WOQ_ROPE_LINEAR && c.rope_theta == 10000);
+    c = good("chatglm", GLM "1,\"_name_or_path\":\"THUDM/chatglm2-6b\"");
+    assert_true(c.rope_scaling == WOQ_ROPE_PLAIN && c.rope_theta == 10000);
+    c = good("chatglm", GLM "50,\"_name_or_path\":\"THUDM/chatglm3-6b-32k\"");
+    assert_true(c.rope_scaling == WOQ_ROPE_PLAIN && c.rope_theta == 500000);
+    c = good("chatglm", GLM "50");
+    assert_true(c.rope_scaling == WOQ_ROPE_PLAIN && c.rope_theta == 500000);
+    c = good("chatglm", GLM "1,\"rope_scaling\":{\"type\":\"linear\",\"factor\":16}");
+    assert_true(c.rope_scaling == WOQ_ROPE_LINEAR && c.rope_factor == 16 && c.rope_theta == 10000);
+}
+
 static void test_refusals(void **state)
 {
     static const char *const cases[][2] = {
@@ -403,7 +423,7 @@ int main(void)
         cmocka_unit_test(test_shapes),    cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_windows),   cmocka_unit_test(test_kv_heads_of_a_class),
         cmocka_unit_test(test_rope),      cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_no_object),
+        cmocka_unit_test(test_no_object), cmocka_unit_test(test_rope_ratio),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,6 +73,7 @@ static const char *const fixtures[] = {
     "baichuan-7b",
     "baichuan-13b",
     "chatglm",
+    "chatglm2-32k",
 };
 
 static char *slurp(const char *fixture, const char *file, size_t *n)

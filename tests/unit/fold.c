@@ -62,6 +62,7 @@ static const struct expected {
     { "baichuan-7b", 2, 1, 1 },
     { "baichuan-13b", 2, 1, 1 },
     { "chatglm", 2, 1, 1 },
+    { "chatglm2-32k", 2, 1, 1 },
 };
 
 struct fold_ctx {

@@ -22,6 +22,9 @@ FIXTURES = {
                     apply_residual_connection_post_layernorm=False, rope_ratio=2,
                     tie_word_embeddings=False, torch_dtype="float32"),
 }
+# The same keys as chatglm3-6b-32k but for the name; positions are divided by rope_ratio (models.md 5.3).
+FIXTURES["chatglm2-32k"] = dict(FIXTURES["chatglm"], _name_or_path="THUDM/chatglm2-6b-32k",
+                                architectures=["ChatGLMModel"], rope_ratio=16)
 
 
 def rms(x, w, eps):
@@ -34,9 +37,9 @@ def slopes(n):
             for h in range(n)]
 
 
-def turn(x, n_rot, theta, paired):
+def turn(x, n_rot, theta, paired, divisor=1.0):
     """x [T, heads, D]"""
-    angle = torch.arange(x.shape[0], dtype=torch.float64)[:, None] * \
+    angle = torch.arange(x.shape[0], dtype=torch.float64)[:, None] / divisor * \
         theta ** (-torch.arange(0, n_rot, 2, dtype=torch.float64) / n_rot)
     cos, sin = angle.cos()[:, None], angle.sin()[:, None]
     r, rest = x[..., :n_rot], x[..., n_rot:]
@@ -90,7 +93,9 @@ def record(folder, name, make, ids):
         q, k, v = (y.unflatten(1, (-1, dim)) for y in
                    qkv.split([heads * dim, kv * dim, kv * dim], 1))
         if glm:
-            q, k = (turn(y, dim // 2, 10000.0 * c["rope_ratio"], True) for y in (q, k))
+            second = "chatglm2" in c.get("_name_or_path", "")
+            theta, divisor = (1.0, c["rope_ratio"]) if second else (c["rope_ratio"], 1.0)
+            q, k = (turn(y, dim // 2, 10000.0 * theta, True, divisor) for y in (q, k))
         elif c["woq_position"] == "rope":
             q, k = (turn(y, dim, 10000.0, False) for y in (q, k))
         o = attend(q, k, v, not glm and c["woq_position"] == "alibi")

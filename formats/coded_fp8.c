@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum part { CODES, SCALE_INV, SCALE };
+enum part { CODES, SCALE_INV, SCALE, ZERO };
 /* The scale of activations is not the weights' business. */
 
 /* What the scales' number tells: one for the tensor, one for each row, or blocks. */
@@ -47,6 +47,10 @@ static int measure(struct woq_linear *l, const struct woq_linear_told *told, str
     if (!scale || t->n_dims != 2 || t->shape[0] == 0 || t->shape[1] == 0)
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "'%s' is %s without a matrix of scales",
                         t->name, t->stored);
+    if (l->part[ZERO])
+        return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
+                        "'%s' is subtracted from codes of %s, which have no zero points",
+                        l->part[ZERO]->name, t->stored);
     if (scale->dtype != WOQ_F32 && scale->dtype != WOQ_BF16 && scale->dtype != WOQ_F16)
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "'%s' is %s, want F32 BF16 F16", scale->name,
                         scale->stored);
@@ -96,11 +100,11 @@ static int load(const struct woq_linear *l, struct woq_buf scratch[2], struct wo
     return woq_coded_meta(f, l, &s, err);
 }
 
-const struct woq_linear_kind woq_fp8_kind = {
-    .suffix = { "weight", "weight_scale_inv", "weight_scale", "input_scale", "activation_scale" },
-    .measure = measure,
-    .load = load
-};
+const struct woq_linear_kind woq_fp8_kind = { .suffix = { "weight", "weight_scale_inv",
+                                                          "weight_scale", "weight_zp",
+                                                          "input_scale", "activation_scale" },
+                                              .measure = measure,
+                                              .load = load };
 
 /* --- writing --- */
 static const char *spelling_of(const struct woq_qview *q)

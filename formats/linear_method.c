@@ -67,33 +67,13 @@ static int read_awq(struct woq_linear_told *c, const struct woq_json *q, struct 
     return read_sizes(c, q, old ? "w_bit" : "bits", old ? "q_group_size" : "group_size", err);
 }
 
-/* formats.md 4.c; releases before 0.5 say `backend`. Suffixes name kernels: parts of it decide. */
-static int read_auto_round(struct woq_linear_told *c, const struct woq_json *q,
-                           struct woq_error *err)
+/* Floats as compressed-tensors has them: types and shapes of a linear's tensors tell which. */
+static void use_floats(struct woq_linear_told *c)
 {
-    const char *packing = woq_json_get_str(q, "packing_format");
-    const char *type = woq_json_get_str(q, "data_type");
-
-    if (!packing)
-        packing = woq_json_get_str(q, "backend");
-    if (!packing)
-        packing = "auto_round:auto_gptq";
-    if (strstr(packing, "fp8") || strstr(packing, "llm_compressor") ||
-        (type && strncmp(type, "int", 3) != 0))
-        return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
-                        "config.json: packing_format '%s' with data_type '%s' is not read, want "
-                        "auto_round, auto_round:auto_gptq, auto_round:gptqmodel or "
-                        "auto_round:auto_awq of integers",
-                        packing, type ? type : "int");
-    use(c, strstr(packing, "awq")         ? &woq_layout_awq
-           : strstr(packing, "gptqmodel") ? &woq_layout_round_g_idx
-           : strstr(packing, "gptq")      ? &woq_layout_round_v1
-                                          : &woq_layout_round_v2);
-    c->sym = woq_json_get_bool(q, "sym", true);
-    const int rc = read_sizes(c, q, "bits", "group_size", err);
-    if (woq_json_len(woq_json_get(q, "extra_config")))
-        c->bits = 0;
-    return rc;
+    use(c, &woq_layout_ct_nvfp4);
+    use(c, &woq_layout_ct_mxfp4);
+    use(c, &woq_layout_ct_mxfp8);
+    use_kind(c, &woq_fp8_kind);
 }
 
 /* [rows, columns]; false where that is no pair of sizes. */
@@ -107,6 +87,64 @@ static bool read_block(uint64_t block[2], const struct woq_json *size)
     block[0] = b[0];
     block[1] = b[1];
     return true;
+}
+
+/* formats.md 4.c; releases before 0.5 say `backend`. Suffixes name kernels: parts of it decide. */
+static int read_round_ints(struct woq_linear_told *c, const struct woq_json *q, const char *packing,
+                           struct woq_error *err)
+{
+    use(c, strstr(packing, "awq")         ? &woq_layout_awq
+           : strstr(packing, "gptqmodel") ? &woq_layout_round_g_idx
+           : strstr(packing, "gptq")      ? &woq_layout_round_v1
+                                          : &woq_layout_round_v2);
+    c->sym = woq_json_get_bool(q, "sym", true);
+    const int rc = read_sizes(c, q, "bits", "group_size", err);
+    if (woq_json_len(woq_json_get(q, "extra_config")))
+        c->bits = 0;
+    return rc;
+}
+
+/* What data_type begins with, and may not hold; how such linears are read. */
+static const struct round_type {
+    const char *begins, *without;
+    bool floats;
+} round_types[] = {
+    { "int", NULL, false },
+    { "mx_fp", NULL, true },
+    { "nv_fp", NULL, true },
+    { "fp", "_to_int", true }, /* fp8_to_int_sym: integers whose scales are for FP8 */
+};
+
+static int read_auto_round(struct woq_linear_told *c, const struct woq_json *q,
+                           struct woq_error *err)
+{
+    const char *packing = woq_json_get_str(q, "packing_format");
+    const char *type = woq_json_get_str(q, "data_type");
+
+    if (!packing)
+        packing = woq_json_get_str(q, "backend");
+    if (!packing)
+        packing = "auto_round:auto_gptq";
+    if (!type)
+        type = "int";
+    for (size_t i = 0; i < sizeof round_types / sizeof *round_types; i++) {
+        const struct round_type *t = &round_types[i];
+        if (strncmp(type, t->begins, strlen(t->begins)) != 0 ||
+            (t->without && strstr(type, t->without)))
+            continue;
+        if (!t->floats && (strstr(packing, "fp8") || strstr(packing, "llm_compressor")))
+            break;
+        if (!t->floats)
+            return read_round_ints(c, q, packing, err);
+        use_floats(c);
+        (void)read_block(c->block, woq_json_get(q, "group_size"));
+        return WOQ_OK;
+    }
+    return woq_fail(
+        err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
+        "config.json: data_type '%s' with packing_format '%s' is not read, want int in a "
+        "layout of integers, or mx_fp, nv_fp or fp",
+        type, packing);
 }
 
 /* Blocks of floats: one size for all groups. */
@@ -177,10 +215,7 @@ static int read_compressed_tensors(struct woq_linear_told *c, const struct woq_j
         return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
                         "config.json: compressed-tensors' format '%s' is not read, want one of %s",
                         format, read);
-    use(c, &woq_layout_ct_nvfp4);
-    use(c, &woq_layout_ct_mxfp4);
-    use(c, &woq_layout_ct_mxfp8);
-    use_kind(c, &woq_fp8_kind);
+    use_floats(c);
     use(c, &woq_layout_ct_packed);
     use(c, &woq_layout_ct_bytes);
     woq_json_each(group, groups)
@@ -250,11 +285,24 @@ static bool is_qconfig(const struct woq_json *quant)
     return key && strncmp(key, "('", 2) == 0;
 }
 
+/* Weights of such checkpoints are right for inputs that are transformed while the model runs. */
+static int check_transforms(const struct woq_json *quant, struct woq_error *err)
+{
+    static const char *const keys[] = { "rotation_config", "spinquant_config", "transform_config" };
+
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (woq_json_len(woq_json_get(quant, keys[i])))
+            return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
+                            "config.json: %s: transforms of inputs are not read", keys[i]);
+    return WOQ_OK;
+}
+
 int woq_linear_told_read(struct woq_linear_told *c, const struct woq_json *quant,
                          struct woq_error *err)
 {
     const char *method = woq_json_get_str(quant, "quant_method");
     struct woq_str known = { 0 };
+    int rc;
 
     *c = (struct woq_linear_told){ .quant = quant };
     if (is_qconfig(quant)) {
@@ -264,6 +312,8 @@ int woq_linear_told_read(struct woq_linear_told *c, const struct woq_json *quant
     if (!method)
         return woq_fail(err, WOQ_EDATA, NULL,
                         "config.json has a quantization_config without quant_method");
+    if ((rc = check_transforms(quant, err)) != WOQ_OK)
+        return rc;
     for (size_t i = 0; i < N_METHODS; i++)
         if (!strcmp(method, methods[i].quant_method)) {
             c->format = methods[i].format;
@@ -271,9 +321,9 @@ int woq_linear_told_read(struct woq_linear_told *c, const struct woq_json *quant
         }
     for (size_t i = 0; i < N_METHODS; i++)
         (void)woq_str_addf(&known, "%s%s", i ? ", " : "", methods[i].quant_method);
-    const int rc = woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
-                            "config.json: quant_method '%s' is not read, want one of %s", method,
-                            known.s ? known.s : "");
+    rc = woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
+                  "config.json: quant_method '%s' is not read, want one of %s", method,
+                  known.s ? known.s : "");
     woq_str_release(&known);
     return rc;
 }

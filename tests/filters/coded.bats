@@ -93,6 +93,29 @@ there_and_back() {
     woq-extract d | woq-pack -q -f fp8 -o e
     cmp c/model.safetensors e/model.safetensors
 }
+@test "autoround's floats are the tensors of compressed-tensors and fp8 under another configuration" {
+    local format said
+    for format in nvfp4 mxfp4 mxfp8 fp8_e4m3; do
+        rm -rf a b
+        woq-rtn --dtype $format m.wts | woq-pack -q -f compressed-tensors -o a
+        case $format in nv*) said=nv_fp ;; mx*) said=mx_fp ;; *) said=fp ;; esac
+        sed 's/"compressed-tensors"/"auto-round", "data_type": "'$said'", "packing_format": "auto_round:llm_compressor"/' \
+            a/config.json >c && mv c a/config.json
+        woq-extract a | woq-pack -q -f compressed-tensors -o b
+        cmp a/model.safetensors b/model.safetensors
+    done
+    woq-rtn --dtype fp8_e4m3 --group-size 32 --group-rows 48 m.wts | woq-pack -q -f fp8 -o c8
+    sed 's/"fp8"/"auto-round", "data_type": "fp", "packing_format": "auto_round:fp8"/
+        s/"weight_block_size"/"group_size"/' c8/config.json >c && mv c c8/config.json
+    woq-extract c8 | woq-pack -q -f fp8 -o d8
+    cmp c8/model.safetensors d8/model.safetensors
+    grep -q '"weight_block_size"' d8/config.json
+    run -1 --separate-stderr woq-pack -f autoround -o e8 <(woq-extract d8)
+    [[ $stderr == *"a codebook has no form in AutoRound"* ]]
+    sed -i 's/"fp8"/"auto-round", "data_type": "mx_int"/' d8/config.json
+    run -1 --separate-stderr woq-extract d8
+    [[ $stderr == *"data_type 'mx_int' with packing_format 'auto_round:auto_gptq' is not read"*hint:* ]]
+}
 @test "linears that stay float are told to loaders" {
     woq-scheme --set '*down_proj* float' m.wts | woq-rtn --dtype nf4 -g 64 | woq-pack -q -f bnb -o out
     tr -d ' \t\n' <out/config.json >c

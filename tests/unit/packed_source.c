@@ -220,6 +220,9 @@ static void wrong_config(void **state)
         { "{\"quant_method\":\"awq\",\"bits\":4,\"version\":\"x\"}", "'x' is not read" },
         { "{\"quant_method\":\"awq\",\"w_bit\":4,\"q_group_size\":-7}", "q_group_size -7: want" },
         { "{\"bits\":4}", "without quant_method" },
+        { "{\"quant_method\":\"auto-round\",\"rotation_config\":{\"hadamard_type\":\"hadamard\"}}",
+          "rotation_config: transforms of inputs are not read" },
+        { "{\"quant_method\":\"auto-round\",\"data_type\":\"mx_int\"}", "data_type 'mx_int' with" },
     };
     static const struct part gemv[] = { { "m.qweight", "I32", 32, 8, 0 },
                                         { "m.qzeros", "I32", 32, 8, 0 },
@@ -285,7 +288,11 @@ static void wrong_ct(void **state)
         { 4,
           { 0 },
           "{\"quant_method\":\"auto-round\",\"packing_format\":\"auto_round:fp8_static\"}",
-          "packing_format 'auto_round:fp8_static' with data_type 'int' is not read" },
+          "data_type 'int' with packing_format 'auto_round:fp8_static' is not read" },
+        { 4,
+          { 0 },
+          "{\"quant_method\":\"auto-round\",\"data_type\":\"fp8_to_int_sym\"}",
+          "data_type 'fp8_to_int_sym' with packing_format 'auto_round:auto_gptq' is not read" },
     };
 
     (void)state;
@@ -408,6 +415,43 @@ static void wrong_ct_float(void **state)
     free(file);
 }
 
+/* FP8 with a scale for each output, and with zero points. */
+static void wrong_fp8(void **state)
+{
+    static const struct part good_fp8[] = { { "m.input_scale", "BF16", 1, 0, 0 },
+                                            { "m.weight", "F8", 4, 8, 0x38 },
+                                            { "m.weight_scale", "F16", 4, 0, 0 } };
+    static const struct {
+        size_t part;
+        struct part is;
+        const char *want;
+    } rows[] = {
+        { 0, { "m.weight_zp", "BF16", 1, 0, 0 }, "'m.weight_zp' is subtracted from codes of F8" },
+        { 1, { "m.weight", "F8", 8, 0, 0 }, "'m.weight' is F8_E4M3 without a matrix of scales" },
+        { 2, { "m.weight_scale", "F16", 5, 0, 0 }, "'m.weight_scale' has 5 scales for 4 x 8" },
+        { 2, { "m.weight_scale", "F16", 2, 2, 0 }, "'m.weight_scale' has 4 scales for 4 x 8" },
+        { 2, { "m.weight_scale", "I32", 4, 0, 0 }, "'m.weight_scale' is I32, want F32 BF16 F16" },
+        { 2, { "m.other", "F16", 4, 0, 0 }, "'m.weight' is F8_E4M3 without a matrix of scales" },
+    };
+    static const char quant[] = "{\"quant_method\":\"auto-round\",\"data_type\":\"fp\","
+                                "\"packing_format\":\"auto_round:fp8_static\"}";
+    uint8_t *file;
+    struct woq_source *s = open_it(good_fp8, 3, 0, quant, &file, NULL);
+
+    (void)state;
+    assert_int_equal(s->n_items, 1);
+    assert_string_equal(s->format, "autoround");
+    woq_source_close(s);
+    free(file);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct part p[3];
+        memcpy(p, good_fp8, sizeof p);
+        p[rows[i].part] = rows[i].is;
+        assert_null(open_it(p, 3, 0, quant, &file, rows[i].want));
+        free(file);
+    }
+}
+
 /* Divisors of an activation that are all one say nothing; others cannot be left out. */
 static void divisors(void **state)
 {
@@ -491,6 +535,7 @@ int main(void)
         cmocka_unit_test(other_group_size),
         cmocka_unit_test(wrong_ct),
         cmocka_unit_test(wrong_ct_float),
+        cmocka_unit_test(wrong_fp8),
         cmocka_unit_test(wrong_inc),
         cmocka_unit_test(wrong_blocks),
         cmocka_unit_test(divisors),

@@ -139,6 +139,82 @@ def auto_round():
              "autoround", packing)
 
 
+def auto_round_floats():
+    """auto-round 0.16.1: pack_layer of its float exports, on scales of its own quantizers. Weights by the linears that
+    it loads such files with: mx in float32, fp8 in bfloat16; nvfp4's multiplies in another order than its division
+    by the global scale says, blocks of fp8 are read by transformers' class: both are multiplied out here."""
+    from auto_round.data_type.mxfp import quant_mx
+    from auto_round.data_type.nvfp import calculate_gparam, nv_fp4
+    from auto_round.experimental.qmodules import fp8_static, mx, nvfp4
+    from auto_round.export.export_to_autoround import export_to_fp8, export_to_nvfp_mx
+    from auto_round.schemes import QuantizationScheme
+
+    def packed(exporter, weight, data_type, **more):
+        """The tensors of a linear with these attributes, which pack_layer looks for."""
+        model = torch.nn.Module()
+        model.m, model.dtype = linear(weight.to(torch.bfloat16)), torch.bfloat16
+        layer = {"bits": 8, "sym": True, "act_bits": 16, "data_type": data_type, "act_data_type": data_type, "zp": None}
+        for key, value in (layer | more).items():
+            setattr(model.m, key, value)
+        exporter.pack_layer("m", model, data_type)
+        return model.m.state_dict()
+
+    def case(name, parts, want, **told):
+        quant = {"autoround_version": "0.16.1", "block_name_to_quantize": "model.layers", "enable_quanted_input": False,
+                 "quant_method": "auto-round", "sym": True}
+        save(f"autoround-{name}", of("m", parts), {"m.weight": want}, quant | told, "autoround", read_only=True)
+
+    def loaded(kind, shape, parts, **more):
+        layer = kind(shape[1], shape[0], **more)
+        layer.load_state_dict(parts)
+        return layer.dequant_weight_online()
+
+    def random_weight(n, shape):
+        return torch.from_numpy(np.random.default_rng(n).normal(0, 0.05, shape).astype(np.float32)).to(torch.bfloat16)
+
+    shape = (24, 64)
+    for name, bits, kind in (("mxfp4", 4, mx.MXFP4QuantLinear), ("mxfp8", 8, mx.MXFP8QuantLinear)):
+        weight = random_weight(bits, shape)
+        weight, scale, _ = quant_mx(weight, bits=bits, group_size=32)
+        parts = packed(export_to_nvfp_mx, weight, "mx_fp", bits=bits, group_size=32, scale=scale.reshape(shape[0], -1))
+        want = loaded(kind, shape, parts, config=None, dtype=torch.float32)
+        case(name, parts, want, bits=bits, group_size=32, data_type="mx_fp", act_bits=bits, act_data_type="mx_fp",
+             act_dynamic=True, act_group_size=32, act_sym=True, packing_format="auto_round:llm_compressor")
+
+    weight = random_weight(16, shape)
+    whole = calculate_gparam(weight)
+    weight, scale, _ = nv_fp4(weight, global_scale=whole)
+    parts = packed(export_to_nvfp_mx, weight, "nv_fp", bits=4, act_bits=4, group_size=16,
+                   scale=scale.reshape(shape[0], -1), weight_global_scale=whole, input_global_scale=torch.tensor(614.4))
+    scheme = QuantizationScheme(bits=4, group_size=16, act_group_size=16)
+    back = loaded(nvfp4.NVFP4QuantLinear, shape, parts, config=scheme, dtype=torch.float32)
+    codes = nvfp4.unpack_fp4_from_uint8(parts["weight_packed"], *shape, dtype=torch.float32)
+    want = codes * (parts["weight_scale"].float() / whole).repeat_interleave(16, 1)
+    assert (back - want).abs().max() <= 2.0 ** -22 * want.abs().max()
+    case("nvfp4", parts, want, bits=4, group_size=16, data_type="nv_fp", act_bits=4, act_group_size=16, act_sym=True,
+         act_data_type="nv_fp4_with_static_gs", act_dynamic=True, packing_format="auto_round:llm_compressor")
+
+    shape = (24, 40)
+    weight = random_weight(8, shape)
+    parts = packed(export_to_fp8, weight, "fp", group_size=-1, act_bits=8, act_scale=torch.tensor([0.01]),
+                   scale=weight.float().abs().amax(1) / 448)
+    want = loaded(fp8_static.WeightFP8ActFP8StaticQuantLinear, shape, parts)
+    case("fp8-static", parts, want, bits=8, group_size=-1, data_type="fp", act_bits=8, act_data_type="fp", fmt="e4m3",
+         act_dynamic=False, act_group_size=0, act_sym=True, activation_scheme="static",
+         packing_format="auto_round:fp8_static")
+    parts = packed(export_to_fp8, weight, "fp8_e5m2", group_size=0, scale=weight.float().abs().max().reshape(1) / 57344)
+    case("fp8-tensor", parts, parts["weight"].float() * parts["weight_scale"].float(), bits=8, group_size=0, fmt="e5m2",
+         data_type="fp8_e5m2", activation_scheme="dynamic")  # it names no packing format
+
+    block = (16, 32)
+    rows = [torch.stack([b.float().abs().max() for b in r.split(block[1], 1)]) for r in weight.split(block[0], 0)]
+    parts = packed(export_to_fp8, weight, "fp", group_size=block, act_bits=8, scale=torch.stack(rows) / 448)
+    scale = parts["weight_scale_inv"].float().repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)
+    case("fp8-block", parts, parts["weight"].float() * scale[:shape[0], :shape[1]], bits=8, group_size=list(block),
+         data_type="fp", act_bits=8, act_data_type="fp", fmt="e4m3", act_dynamic=True, act_group_size=32, act_sym=True,
+         activation_scheme="dynamic", packing_format="auto_round:fp8", weight_block_size=list(block))
+
+
 def compressed_tensors():
     """compressed-tensors 0.20.0: compress and decompress of its compressors."""
     from compressed_tensors.compressors import BaseCompressor
@@ -342,6 +418,7 @@ if __name__ == "__main__":
     neural_compressor()
     neural_compressor_own()
     auto_round()
+    auto_round_floats()
     compressed_tensors()
     compressed_tensors_floats()
     autoawq(sys.argv[1])

@@ -48,7 +48,7 @@ static int put_stat(struct from_imatrix *im, struct woq_filter *w, const struct 
         return woq_fail(&w->err, WOQ_EDATA, "start the pipe with woq-extract",
                         "a tensor without a MODL frame before it");
     if (!woq_arch_place(im->c.arch, woq_frame_name(weight), &place) || place.bias ||
-        place.role == WOQ_ROLE_KV_B || !woq_gguf_parts(&im->c, &place, parts) ||
+        place.role == WOQ_ROLE_KV_B || !woq_gguf_parts(&im->c, 0, &place, parts) ||
         !(e = woq_imatrix_get(&im->m, parts[0].name)))
         return WOQ_OK;
     /* Of experts the file has one entry for all. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gguf_family.h"
 #include "gguf_reader.h"
 #include "gguf_rope.h"
 
@@ -96,8 +97,10 @@ static void get_scaling(struct woq_gguf_reader *r, struct woq_json *config,
 {
     const struct woq_gguf_kv *type = woq_gguf_find(r, "rope.scaling.type");
     const struct woq_gguf_tensor *freqs = woq_gguf_tensor(r->g, "rope_freqs.weight");
-    const double factor = woq_gguf_num(r, "rope.scaling.factor", 1);
+    const double old = woq_gguf_num(r, "rope.scale_linear", 1); /* its first name */
+    const double factor = woq_gguf_num(r, "rope.scaling.factor", old);
     const bool yarn = woq_gguf_has_text(type, "yarn");
+    const bool linear = !type || woq_gguf_has_text(type, "linear");
 
     *scaling = NULL;
     if (r->rc < 0)
@@ -114,11 +117,9 @@ static void get_scaling(struct woq_gguf_reader *r, struct woq_json *config,
         long_scaling(r, config, scaling, n_rot / 2);
         return;
     }
-    if (!type || woq_gguf_has_text(type, "none") ||
-        (woq_gguf_has_text(type, "linear") && factor == 1))
+    if (woq_gguf_has_text(type, "none") || (linear && factor == 1))
         return;
-    if (!yarn && (!woq_gguf_has_text(type, "linear") ||
-                  woq_gguf_num(r, "rope.scaling.attn_factor", 1) != 1)) {
+    if (!yarn && (!linear || woq_gguf_num(r, "rope.scaling.attn_factor", 1) != 1)) {
         r->rc = woq_fail(r->err, WOQ_EUNSUPPORTED, NULL,
                          "key '%s.rope.scaling.type': want none, linear or plain yarn", r->name);
         return;
@@ -197,9 +198,9 @@ static void set_shapes(struct woq_gguf_reader *r, const struct woq_arch *a, stru
     const bool latent = r->row->quirks & WOQ_GGUF_LATENT;
     const uint64_t hidden = woq_gguf_size(r, "embedding_length", 0);
     const uint64_t heads = woq_gguf_size(r, "attention.head_count", 0);
-    const uint64_t dim =
-        woq_gguf_size(r, latent ? "attention.key_length_mla" : "attention.key_length",
-                      heads && hidden >= heads ? hidden / heads : 1);
+    const uint64_t dim = latent ? woq_gguf_latent_size(r, "attention.key_length")
+                                : woq_gguf_size(r, "attention.key_length",
+                                                heads && hidden >= heads ? hidden / heads : 1);
     const char *eps = a->norm == WOQ_NORM_LN ? "attention.layer_norm_epsilon"
                                              : "attention.layer_norm_rms_epsilon";
 

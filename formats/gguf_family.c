@@ -5,6 +5,7 @@
 #include <formats/gguf_reader.h>
 #include <formats/gguf_rope.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char hint[] = "use --format safetensors or gptq";
@@ -142,10 +143,20 @@ void woq_gguf_put_latent(struct woq_gguf_keys *k, const struct woq_config *c,
                         0.1 * woq_json_get_num(s, "mscale_all_dim", 0));
 }
 
+uint64_t woq_gguf_latent_size(struct woq_gguf_reader *r, const char *key)
+{
+    char mla[64];
+
+    if (woq_gguf_tensor(r->g, "blk.0.attn_kv_b.weight"))
+        return woq_gguf_size(r, key, 0);
+    snprintf(mla, sizeof mla, "%s_mla", key);
+    return woq_gguf_size(r, mla, 0);
+}
+
 void woq_gguf_get_latent(struct woq_gguf_reader *r, struct woq_json *config)
 {
     const uint64_t rope = woq_gguf_size(r, "rope.dimension_count", 0);
-    const uint64_t head = woq_gguf_size(r, "attention.key_length_mla", 0);
+    const uint64_t head = woq_gguf_latent_size(r, "attention.key_length");
     const uint64_t q_lora = woq_gguf_count(r, "attention.q_lora_rank");
 
     if (r->rc == WOQ_OK && head <= rope)
@@ -156,7 +167,7 @@ void woq_gguf_get_latent(struct woq_gguf_reader *r, struct woq_json *config)
     woq_json_set_num(config, "head_dim", (double)rope);
     woq_json_set_num(config, "qk_nope_head_dim", head > rope ? (double)(head - rope) : 1);
     woq_json_set_num(config, "v_head_dim",
-                     (double)woq_gguf_size(r, "attention.value_length_mla", 0));
+                     (double)woq_gguf_latent_size(r, "attention.value_length"));
     woq_json_set(config, "q_lora_rank",
                  q_lora ? woq_json_of_num((double)q_lora) : woq_json_of_null());
     woq_json_set_num(config, "num_key_value_heads",
@@ -165,6 +176,11 @@ void woq_gguf_get_latent(struct woq_gguf_reader *r, struct woq_json *config)
                      (double)woq_gguf_count(r, "leading_dense_block_count"));
     woq_json_set_num(config, "n_shared_experts",
                      (double)woq_gguf_size(r, "expert_shared_count", 0));
+    /* A file older than the key is run without groups, whatever config.json means without it. */
+    if (!woq_gguf_find(r, "expert_group_count")) {
+        woq_json_set_num(config, "n_group", 1);
+        woq_json_set_num(config, "topk_group", 1);
+    }
     if (woq_gguf_count(r, "expert_gating_func") != 2)
         woq_json_set_str(config, "topk_method",
                          woq_gguf_count(r, "expert_group_count") > 1 ? "group_limited_greedy"
@@ -187,6 +203,18 @@ int woq_gguf_check_shared(const struct woq_config *c, struct woq_error *err)
         return woq_fail(err, WOQ_ETYPE, hint,
                         "a model without a shared expert has no form in GGUF's 'qwen2moe'");
     return WOQ_OK;
+}
+
+/* Files older than the keys of experts' sizes: one expert of each token is a share of the whole. */
+void woq_gguf_get_shared(struct woq_gguf_reader *r, struct woq_json *config)
+{
+    const uint64_t inter = woq_gguf_size(r, "feed_forward_length", 0);
+    const uint64_t used = woq_gguf_size(r, "expert_used_count", 0);
+
+    if (!woq_gguf_find(r, "expert_feed_forward_length"))
+        woq_json_set_num(config, "moe_intermediate_size", (double)(inter / used));
+    if (!woq_gguf_find(r, "expert_shared_feed_forward_length"))
+        woq_json_set_num(config, "shared_expert_intermediate_size", (double)inter);
 }
 
 int woq_gguf_check_smollm3(const struct woq_config *c, struct woq_error *err)

@@ -31,5 +31,10 @@ void woq_gguf_get_falcon(struct woq_gguf_reader *r, struct woq_json *config);
 void woq_gguf_get_gemma(struct woq_gguf_reader *r, struct woq_json *config);
 void woq_gguf_get_latent(struct woq_gguf_reader *r, struct woq_json *config);
 void woq_gguf_get_mpt(struct woq_gguf_reader *r, struct woq_json *config);
+void woq_gguf_get_shared(struct woq_gguf_reader *r, struct woq_json *config);
+
+/* A size of one head of latent attention: KEY with "_mla" behind it, KEY itself in older files,
+ * which have keys and values whole. */
+uint64_t woq_gguf_latent_size(struct woq_gguf_reader *r, const char *key);
 
 #endif

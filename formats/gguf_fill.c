@@ -141,14 +141,14 @@ static int fill_order(struct woq_gguf_filler *p, const struct woq_sink *s,
     uint32_t *from;
 
     *out = NULL;
-    if (!woq_gguf_moves_rows(&s->shape, &in->place))
+    if (!woq_gguf_moves_rows(&s->shape, 0, &in->place))
         return WOQ_OK;
     if (!(from = woq_buf_need(&p->rows, n_rows * sizeof *from, err)))
         return WOQ_ENOMEM;
     for (size_t row = 0; row < in->n_rows; row++) {
         size_t k, to;
 
-        woq_gguf_row(&s->shape, &in->place, row, &k, &to);
+        woq_gguf_row(&s->shape, 0, &in->place, row, &k, &to);
         if (k == part)
             from[to] = (uint32_t)row;
     }

@@ -28,6 +28,7 @@ struct place {
 struct state {
     struct woq_gguf g;
     struct woq_config c;
+    unsigned forms;       /* of the file: enum woq_gguf_form */
     struct place *places; /* of the items */
     size_t cap_places;
     struct woq_buf out, raw;
@@ -38,6 +39,7 @@ struct state {
 
 struct job {
     const struct woq_config *c;
+    unsigned forms;
     const struct place *place;
     struct woq_gguf_part parts[WOQ_GGUF_PARTS]; /* of the place */
     uint8_t *dst;
@@ -86,7 +88,7 @@ static void fill_row(const struct job *j, size_t r)
     size_t k, to;
     uint8_t *dst = j->dst + r * j->dst_row;
 
-    woq_gguf_row(j->c, &j->place->p, r, &k, &to);
+    woq_gguf_row(j->c, j->forms, &j->place->p, r, &k, &to);
     const struct woq_gguf_part *part = &j->parts[k];
     const struct woq_gguf_tensor *t = j->place->tensors[k];
     const size_t bytes = row_bytes(part, t);
@@ -128,7 +130,7 @@ static int fill_transposed(struct state *state, const struct job *j, size_t k,
 
         decode_row(x, t, t->data + i * bytes, per_head);
         for (size_t r = 0, row = head * (j->n_rows / part->n_heads); r < per_head; row++) {
-            woq_gguf_row(j->c, &j->place->p, row, &of, &to);
+            woq_gguf_row(j->c, j->forms, &j->place->p, row, &of, &to);
             if (of == k)
                 ((float *)(void *)(j->dst + row * j->dst_row))[col] = x[r++];
         }
@@ -145,7 +147,7 @@ static int fill_item(struct state *state, const struct job *j, struct woq_error 
         for (size_t r = 0; r < j->n_rows; r++) {
             size_t k, to;
 
-            woq_gguf_row(j->c, &j->place->p, r, &k, &to);
+            woq_gguf_row(j->c, j->forms, &j->place->p, r, &k, &to);
             if (!j->parts[k].n_heads)
                 fill_row(&rows, r);
         }
@@ -185,8 +187,9 @@ static void init_job(struct job *j, const struct state *state, const struct woq_
 {
     memset(j, 0, sizeof *j);
     j->c = &state->c;
+    j->forms = state->forms;
     j->place = p;
-    (void)woq_gguf_parts(&state->c, &p->p, j->parts);
+    (void)woq_gguf_parts(&state->c, state->forms, &p->p, j->parts);
     j->n_rows = (size_t)item->shape[0];
     j->n_cols = item->n_dims > 1 ? (size_t)item->shape[1] : 1;
     j->as_f32 = item->dtype == WOQ_F32;
@@ -200,7 +203,7 @@ static void give_back(struct woq_source *s, size_t item)
     const struct state *state = s->priv;
     const struct place *p = &state->places[item];
     struct woq_gguf_part parts[WOQ_GGUF_PARTS];
-    const size_t n = woq_gguf_parts(&state->c, &p->p, parts);
+    const size_t n = woq_gguf_parts(&state->c, state->forms, &p->p, parts);
 
     for (size_t k = 0; k < n; k++)
         woq_source_done(s, part_data(&parts[k], p->tensors[k]),
@@ -343,8 +346,8 @@ static int add_item(struct woq_source *s, const struct woq_place *p, struct woq_
     if (!place)
         return WOQ_ENOMEM;
     place->p = *p;
-    place->n_parts = woq_gguf_parts(&state->c, p, parts);
-    place->moves = woq_gguf_moves_rows(&state->c, p);
+    place->n_parts = woq_gguf_parts(&state->c, state->forms, p, parts);
+    place->moves = woq_gguf_moves_rows(&state->c, state->forms, p);
     place->less_one = state->c.norm == WOQ_NORM_RMS_1P && woq_role_is_norm(p->role);
     if (!place->n_parts || woq_config_name(&state->c, p, name, sizeof name) < 0)
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "a tensor without a name in GGUF");
@@ -360,28 +363,29 @@ static int add_item(struct woq_source *s, const struct woq_place *p, struct woq_
 }
 
 /* Every tensor of the file has to be one that the architecture knows. */
-static int check_names(const struct woq_gguf *g, const struct woq_config *c, struct woq_error *err)
+static int check_names(const struct state *state, struct woq_error *err)
 {
+    const struct woq_gguf *g = &state->g;
     bool *known = calloc(g->n_tensors + 1, sizeof *known);
     struct woq_gguf_part parts[WOQ_GGUF_PARTS];
     struct woq_place p = { 0 };
     int rc = known ? WOQ_OK : woq_fail_nomem(err, g->n_tensors);
 
-    while (known && woq_config_next(c, &p)) {
-        for (size_t k = 0, n = p.index ? 0 : woq_gguf_parts(c, &p, parts); k < n; k++) {
+    while (known && woq_config_next(&state->c, &p)) {
+        for (size_t k = 0, n = woq_gguf_parts(&state->c, state->forms, &p, parts); k < n; k++) {
             const struct woq_gguf_tensor *t = woq_gguf_tensor(g, parts[k].name);
 
             if (t)
                 known[t - g->tensors] = true;
         }
-        if (p.index) /* lies where the first does */
-            p.index = woq_config_count(c, p.role) - 1;
+        if (!(state->forms & WOQ_GGUF_EACH_EXPERT)) /* all lie where the first does */
+            p.index = woq_config_count(&state->c, p.role) - 1;
     }
     for (size_t i = 0; i < g->n_tensors && rc == WOQ_OK; i++)
         if (!known[i] && !woq_gguf_is_rope_tensor(g->tensors[i].name))
             rc =
                 woq_fail(err, WOQ_EUNSUPPORTED, NULL, "tensor '%s' has no place in architecture %s",
-                         g->tensors[i].name, c->arch->model_type);
+                         g->tensors[i].name, state->c.arch->model_type);
     free(known);
     return rc;
 }
@@ -390,8 +394,11 @@ static int add_items(struct woq_source *s, struct woq_error *err)
 {
     struct state *state = s->priv;
     struct woq_place p = { 0 };
-    int rc = check_names(&state->g, &state->c, err);
+    int rc;
 
+    for (size_t i = 0; i < state->g.n_tensors; i++)
+        state->forms |= woq_gguf_form_of(state->g.tensors[i].name);
+    rc = check_names(state, err);
     while (rc == WOQ_OK && woq_config_next(&state->c, &p))
         rc = add_item(s, &p, err);
     return rc;

@@ -37,8 +37,11 @@ static void put_bool(struct sink *s, bool b)
     put(s, b ? "true" : "false");
 }
 
+/* Old files have empty tokens, which no text becomes. */
 static int32_t type_of(const struct woq_gguf_vocab *v, size_t i)
 {
+    if (!*v->tokens[i])
+        return WOQ_GGUF_UNUSED;
     return v->types ? v->types[i] : WOQ_GGUF_NORMAL;
 }
 
@@ -190,9 +193,8 @@ static int check_vocab(const struct woq_gguf_vocab *v, struct woq_error *err)
     for (size_t i = 0; i < v->n; i++) {
         const size_t len = strlen(v->tokens[i]);
 
-        if (woq_utf8_valid(v->tokens[i], len) < len || !len)
-            return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.ggml.tokens %zu is %s", i,
-                            len ? "not UTF-8" : "empty");
+        if (woq_utf8_valid(v->tokens[i], len) < len)
+            return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.ggml.tokens %zu is not UTF-8", i);
     }
     if ((rc = check_id(v, v->bos, "bos", err)) < 0 || (rc = check_id(v, v->eos, "eos", err)) < 0 ||
         (rc = check_id(v, v->unk, "unknown", err)) < 0)

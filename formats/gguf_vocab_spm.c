@@ -19,8 +19,11 @@
 #define MARK "\xe2\x96\x81" /* U+2581 */
 
 /* ------------------------------------------------------------------ GGUF to tokenizer.model */
+/* Old files have empty tokens, which no text becomes. */
 static enum woq_spm_type type_of(const struct woq_gguf_vocab *v, size_t i)
 {
+    if (!*v->tokens[i])
+        return WOQ_SPM_UNUSED;
     return v->types ? (enum woq_spm_type)v->types[i] : WOQ_SPM_NORMAL;
 }
 
@@ -48,8 +51,9 @@ static int add_pieces(struct woq_spm *m, const struct woq_gguf_vocab *v, struct 
     for (size_t i = 0; rc == WOQ_OK && i < v->n; i++) {
         const bool user = type_of(v, i) == WOQ_SPM_USER_DEFINED;
 
-        if ((user ? add_swapped(texts, v->tokens[i], " ", MARK)
-                  : woq_str_add(texts, v->tokens[i], strlen(v->tokens[i]))) < 0)
+        if ((user             ? add_swapped(texts, v->tokens[i], " ", MARK)
+             : !*v->tokens[i] ? woq_str_addf(texts, "[EMPTY_%zu]", i)
+                              : woq_str_add(texts, v->tokens[i], strlen(v->tokens[i]))) < 0)
             rc = woq_fail_nomem(err, texts->len);
         end[i] = texts->len;
     }

@@ -46,7 +46,7 @@ static uint64_t predict(const struct woq_sink *s, const struct gguf *p)
     for (size_t i = 0; (name = woq_gguf_rope_tensor(c, i, NULL)); i++)
         n += woq_gguf_info_bytes(name, 1);
     while (woq_config_next(c, &place)) {
-        const size_t n_parts = place.index ? 0 : woq_gguf_parts(c, &place, parts);
+        const size_t n_parts = place.index ? 0 : woq_gguf_parts(c, 0, &place, parts);
 
         for (size_t k = 0; k < n_parts; k++)
             n += woq_gguf_info_bytes(parts[k].name, parts[k].n_dims);
@@ -169,7 +169,7 @@ static int gguf_tensor(struct woq_sink *s, const struct woq_frame *f, enum woq_r
     if (role == WOQ_ROLE_EMBED && n_tokens && in.n_rows != n_tokens)
         return woq_fail(err, WOQ_EDATA, "the tokenizer and the weights do not belong together",
                         "%zu rows, but the tokenizer has %zu tokens", in.n_rows, n_tokens);
-    if (!(n = woq_gguf_parts(&s->shape, &in.place, parts)))
+    if (!(n = woq_gguf_parts(&s->shape, 0, &in.place, parts)))
         return woq_fail(err, WOQ_ETYPE, NULL, "the GGUF name is longer than 63 bytes");
     for (size_t k = 0; k < n && rc == WOQ_OK; k++)
         rc = put_part(s, &in, k, &parts[k], err);

@@ -47,7 +47,7 @@ static int imatrix_tensor(struct woq_sink *s, const struct woq_frame *f, enum wo
     if (!imp || !woq_arch_place(s->shape.arch, woq_frame_name(f), &place) || place.role != role ||
         place.bias)
         return WOQ_OK;
-    if (!(n_parts = woq_gguf_parts(&s->shape, &place, parts)))
+    if (!(n_parts = woq_gguf_parts(&s->shape, 0, &place, parts)))
         return woq_fail(err, WOQ_ETYPE, NULL, "it has no name in GGUF");
     if (!(mean = malloc((imp->n + 1) * sizeof *mean)))
         return woq_fail_nomem(err, imp->n * sizeof *mean);

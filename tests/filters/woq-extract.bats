@@ -335,6 +335,7 @@ torch_folder() {
     bad deepseek_v3 's/0\.002/1e-06/' attention.key_length_mla attention.key_length_mlA "key 'deepseek2.attention.key_length_mla' is missing"
     bad deepseek_v3 's/0\.002/1e-06/' expert_gating_func expert_gating_funC "tensor 'blk.1.exp_probs_b.bias' has no place in architecture deepseek_v2"
     bad falcon-40b 's/("bias": )true/\1false/' attn_norm_2 attn_norm_3 "tensor 'blk.0.attn_norm_3.weight' has no place in architecture falcon"
+    bad deepseek_v3 's/0\.002/1e-06/' attention.value_length_mla attention.value_length_mlA "key 'deepseek2.attention.value_length_mla' is missing"
     # a window that is not told is the usual one
     odd gemma2 's/("query_pre_attn_scalar": )24/\116/' attention.sliding_window attention.sliding_windoW
     woq-extract -q x.gguf >x.wts

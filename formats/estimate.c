@@ -98,7 +98,7 @@ static uint64_t quantized_bytes(const struct target *t, const struct woq_scheme 
         return t->coded->bytes(s, rows, cols);
     if (!t->packed) /* safetensors: floats again */
         return rows * cols * (t->dtype ? woq_dtype_bytes(t->dtype) : 4);
-    of_codebook = t->packed->put_codebook ? woq_ct_float_layout(s->dtype) : NULL;
+    of_codebook = t->writer.format->codebook ? t->writer.format->codebook(s->dtype) : NULL;
     if (of_codebook) {
         l = of_codebook;
         scales = t->writer.scale_said ? scales : 4;

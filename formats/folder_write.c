@@ -401,6 +401,8 @@ static int folder_finish(struct woq_sink *s, struct woq_error *err)
     struct woq_sink_report *r = &s->report;
     int rc = woq_layout_finish(&p->layout, err);
 
+    if (rc == WOQ_OK && p->packed)
+        rc = woq_packed_name(&p->packer, &p->st, err);
     if (rc == WOQ_OK)
         rc = woq_st_seal(&p->st, err);
     if (rc == WOQ_OK && p->packed)

@@ -232,8 +232,9 @@ static int read_inc(struct woq_linear_told *c, const struct woq_json *q, struct 
     (void)q;
     (void)err;
     use(c, &woq_layout_inc_scaled);
+    use(c, &woq_layout_inc_float_scaled);
     use(c, &woq_layout_inc_own);
-    use_kind(c, &woq_inc_float_kind);
+    use(c, &woq_layout_inc_float);
     return WOQ_OK;
 }
 

@@ -169,5 +169,5 @@ uint64_t woq_packed_bytes(const struct woq_packed_layout *l, int bits, size_t n_
     if (l->g_idx == WOQ_G_IDX_ALWAYS)
         bytes += 4 * n_in;
     return bytes + (suffix[WOQ_PART_SHAPE] ? 16 : 0) + (suffix[WOQ_PART_FACTOR] ? 2 : 0) +
-           (suffix[WOQ_PART_GLOBAL] ? 4 : 0);
+           (suffix[WOQ_PART_GLOBAL] ? 4 : 0) + (suffix[WOQ_PART_INPUTS] ? 4 * n_in : 0);
 }

@@ -17,6 +17,7 @@ enum woq_packed_part {
     WOQ_PART_SHAPE,  /* I64 [2] = out, in */
     WOQ_PART_FACTOR, /* one number that multiplies all scales, unless it is 0 or less */
     WOQ_PART_GLOBAL, /* one number that all scales are divided by */
+    WOQ_PART_INPUTS, /* F32 [in]: what inputs are multiplied by */
     WOQ_N_PARTS      /* behind them: tensors that are no weights */
 };
 
@@ -51,7 +52,7 @@ extern const struct woq_packed_layout woq_layout_gptq_v1, woq_layout_gptq_v2, wo
     woq_layout_awq_gemv, woq_layout_round_v1, woq_layout_round_v2, woq_layout_round_g_idx,
     woq_layout_ct_packed, woq_layout_ct_bytes, woq_layout_ct_nvfp4, woq_layout_ct_mxfp4,
     woq_layout_ct_mxfp8, woq_layout_ct_fp8, woq_layout_inc, woq_layout_inc_own,
-    woq_layout_inc_scaled;
+    woq_layout_inc_scaled, woq_layout_inc_float, woq_layout_inc_float_scaled;
 
 static inline bool woq_packed_width_ok(const struct woq_packed_layout *l, int bits)
 {
@@ -92,6 +93,9 @@ int woq_ct_float_load(const struct woq_linear *l, struct woq_buf scratch[2], str
 /* For woq_linear_kind: of a linear whose kind is that of a layout. */
 int woq_packed_measure(struct woq_linear *l, const struct woq_linear_told *told,
                        struct woq_error *err);
+/* That the indices of g_idx, if it is there, are below n_groups, and whether they are permuted; it
+ * has n_in of them. */
+int woq_packed_g_idx(struct woq_linear *l, struct woq_error *err);
 int woq_packed_load(const struct woq_linear *l, struct woq_buf scratch[2], struct woq_frame *f,
                     struct woq_error *err);
 

@@ -8,11 +8,8 @@
 
 bool woq_packed_same_scheme(const struct woq_packed_module *a, const struct woq_packed_module *b)
 {
-    const char *x = a->layout ? a->layout->codebook : NULL;
-    const char *y = b->layout ? b->layout->codebook : NULL;
-
-    return a->bits == b->bits && a->group_size == b->group_size && a->sym == b->sym && x == y &&
-           a->group_rows == b->group_rows;
+    return a->bits == b->bits && a->group_size == b->group_size && a->sym == b->sym &&
+           a->codebook == b->codebook && a->group_rows == b->group_rows;
 }
 
 const struct woq_packed_module *woq_packed_base(const struct woq_packed_writer *w,
@@ -194,14 +191,15 @@ static struct woq_json *inc_config(const struct woq_packed_writer *w, struct woq
     return woq_packed_finished(c, err);
 }
 
-/* --- its own form: qconfig.json tells of each linear what rtn was asked for (the loader looks at
- * the method for others than these), a permuted one by the key that its loader has for it --- */
+/* --- its own form: qconfig.json tells of each linear what rtn was asked for, or awq, without which
+ * its loader leaves scales of inputs as they come from malloc; a permuted one by the key that the
+ * loader has for it --- */
 
-static struct woq_json *qconfig_of(const struct woq_packed_module *m)
+static struct woq_json *qconfig_of(const struct woq_packed_module *m, const char *algorithm)
 {
     struct woq_json *method = woq_json_object(), *c = woq_json_object();
 
-    woq_json_set_str(c, "dtype", m->bits ? "int" : "fp32");
+    woq_json_set_str(c, "dtype", !m->bits ? "fp32" : m->codebook ? m->codebook : "int");
     woq_json_set_num(c, "bits", m->bits ? m->bits : 4);
     woq_json_set_bool(c, "use_sym", !m->bits || m->sym);
     woq_json_set_num(c, "group_size", m->bits ? (double)m->group_size : 32);
@@ -218,17 +216,21 @@ static struct woq_json *qconfig_of(const struct woq_packed_module *m)
     woq_json_set_bool(c, "quant_lm_head", m->bits && !strcmp(m->name, "lm_head"));
     if (m->permuted)
         woq_json_set_bool(c, "desc_act", true);
-    woq_json_set(method, "rtn", c);
+    woq_json_set(method, algorithm, c);
     return method;
 }
 
 static struct woq_json *inc_own_config(const struct woq_packed_writer *w, struct woq_error *err)
 {
+    const char *algorithm = "rtn";
     struct woq_json *c;
 
     if (!woq_packed_base(w, err))
         return NULL;
     c = woq_json_object();
+    for (size_t i = 0; i < w->n_modules; i++)
+        if (w->modules[i].bits && w->modules[i].layout->kind.suffix[WOQ_PART_INPUTS])
+            algorithm = "awq";
     for (size_t i = 0; i < w->n_modules && c; i++) {
         struct woq_str key = { 0 };
 
@@ -237,7 +239,7 @@ static struct woq_json *inc_own_config(const struct woq_packed_writer *w, struct
             woq_fail_nomem(err, 256);
             return NULL;
         }
-        woq_json_set(c, key.s, qconfig_of(&w->modules[i]));
+        woq_json_set(c, key.s, qconfig_of(&w->modules[i], algorithm));
         woq_str_release(&key);
     }
     return woq_packed_finished(c, err);
@@ -246,14 +248,19 @@ static struct woq_json *inc_own_config(const struct woq_packed_writer *w, struct
 static const struct woq_packed_format inc_own = { .name = "inc",
                                                   .side_file = "qconfig.json",
                                                   .torch = "quantized_weight.pt",
-                                                  .layout = &woq_layout_inc,
+                                                  .layout = &woq_layout_inc_own,
+                                                  .scaled = &woq_layout_inc_scaled,
                                                   .null_zeros = true,
+                                                  .put_codebook = woq_inc_put,
+                                                  .codebook = woq_inc_layout,
                                                   .config = inc_own_config };
 
 static void choose_inc(struct woq_packed_writer *w)
 {
-    if (!strcmp(w->form, "default"))
-        w->format = &inc_own;
+    if (strcmp(w->form, "default") != 0)
+        return;
+    w->format = &inc_own;
+    w->layout = inc_own.layout;
 }
 
 static void choose_awq(struct woq_packed_writer *w)
@@ -429,6 +436,7 @@ static const struct woq_packed_format formats[] = {
       .model_scales = true,
       .choose = woq_ct_choose,
       .put_codebook = woq_ct_float_put,
+      .codebook = woq_ct_float_layout,
       .config = woq_ct_config },
 };
 

@@ -172,7 +172,7 @@ static int32_t g_idx_at(const struct woq_linear *l, size_t c)
     return g;
 }
 
-static int check_g_idx(struct woq_linear *l, struct woq_error *err)
+int woq_packed_g_idx(struct woq_linear *l, struct woq_error *err)
 {
     const size_t step = l->group_size < 0 ? l->n_in : (size_t)l->group_size;
 
@@ -211,7 +211,7 @@ static int find_groups(struct woq_linear *l, const struct woq_linear_told *c, st
                         "'%s' has %zu groups, but %zu inputs in groups of %lld make another number",
                         l->part[WOQ_PART_SCALES]->name, l->n_groups, l->n_in,
                         (long long)c->group_size);
-    return check_g_idx(l, err);
+    return woq_packed_g_idx(l, err);
 }
 
 static int read_factor(struct woq_linear *l, struct woq_error *err)

@@ -103,12 +103,12 @@ static int check_form(const struct woq_packed_layout *l, const struct woq_qview 
     if (l->codebook && !q->lut)
         return woq_fail(err, WOQ_ETYPE, "use --checkpoint-format auto",
                         "integers have no form in %s", l->form);
-    if (q->lut || q->in_scale || q->group_dim != 1)
+    if (q->lut || (q->in_scale && !l->kind.suffix[WOQ_PART_INPUTS]) || q->group_dim != 1)
         return woq_fail(err, WOQ_ETYPE, "put 'woq-dequant' before this, or quantize without it",
                         "%s has no form in %s",
-                        q->lut        ? "a codebook"
-                        : q->in_scale ? "a scale per input"
-                                      : "group_dim 0",
+                        q->lut              ? "a codebook"
+                        : q->group_dim != 1 ? "group_dim 0"
+                                            : "a scale per input",
                         l->name);
     if (!woq_packed_width_ok(l, q->bits)) {
         snprintf(hint, sizeof hint, "quantize with --bits %s", woq_packed_widths(l, widths));
@@ -322,6 +322,7 @@ static int put_parts(struct woq_packed_writer *w, struct woq_st_writer *st,
     const int64_t out_in[2] = { (int64_t)q->n_rows, (int64_t)q->n_cols };
     const uint16_t unused = 0;
     const struct woq_packed_tensor parts[] = {
+        { WOQ_PART_INPUTS, NULL, WOQ_F32, 1, { q->n_cols }, q->in_scale },
         { WOQ_PART_FACTOR, NULL, WOQ_BF16, 1, { 1 }, &unused },
         { WOQ_PART_SHAPE, NULL, WOQ_I64, 1, { 2 }, out_in },
         { WOQ_PART_G_IDX, NULL, WOQ_I32, 1, { q->n_cols }, w->g_idx.data },
@@ -349,6 +350,7 @@ int woq_packed_add_module(struct woq_packed_writer *w, const struct woq_frame *f
     if (!m)
         return err ? err->status : WOQ_ENOMEM;
     m->layout = layout;
+    m->codebook = layout->codebook;
     m->bits = q->bits;
     m->group_size = group_size;
     m->group_rows = 1;
@@ -374,6 +376,8 @@ int woq_packed_put(struct woq_packed_writer *w, struct woq_st_writer *st, const 
 
     if (rc == WOQ_OK && q.lut && w->format->put_codebook)
         return w->format->put_codebook(w, st, f, &q, r, err);
+    if (rc == WOQ_OK && w->format->scaled)
+        w->layout = q.in_scale ? w->format->scaled : w->format->layout;
     if (rc == WOQ_OK)
         rc = check_form(w->layout, &q, group_size, err);
     if (rc == WOQ_OK)
@@ -389,6 +393,44 @@ int woq_packed_put(struct woq_packed_writer *w, struct woq_st_writer *st, const 
     if (rc == WOQ_OK)
         rc = woq_packed_add_module(w, f, &q, group_size, w->layout, &m, err);
     return rc || !m ? rc : put_parts(w, st, m, &q, r, err);
+}
+
+/* "P" of "P.bias", or 0. */
+static size_t biased_bytes(const char *name)
+{
+    const size_t n = strlen(name), tail = strlen(".bias");
+
+    return n > tail && strcmp(name + n - tail, ".bias") == 0 ? n - tail : 0;
+}
+
+static int rename_bias(struct woq_st_entry *e, const struct woq_packed_module *m,
+                       struct woq_error *err)
+{
+    struct woq_str name = { 0 };
+
+    if (woq_str_addf(&name, "%s.%s", m->name, m->layout->kind.null_bias) < 0)
+        return woq_fail_nomem(err, 256);
+    free(e->name);
+    e->name = name.s; /* malloc'ed, changes hands */
+    return WOQ_OK;
+}
+
+int woq_packed_name(struct woq_packed_writer *w, struct woq_st_writer *st, struct woq_error *err)
+{
+    int rc = WOQ_OK;
+
+    for (size_t i = 0; i < st->n_entries && w->format->scaled && rc == WOQ_OK; i++) {
+        const size_t n = biased_bytes(st->entries[i].name);
+        for (size_t k = 0; k < w->n_modules && n; k++) {
+            const struct woq_packed_module *m = &w->modules[k];
+            if (!m->bits || !m->layout->kind.null_bias || strlen(m->name) != n ||
+                memcmp(m->name, st->entries[i].name, n) != 0)
+                continue;
+            rc = rename_bias(&st->entries[i], m, err);
+            break;
+        }
+    }
+    return rc;
 }
 
 struct settling {

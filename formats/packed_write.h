@@ -16,6 +16,7 @@ struct woq_packed_module {
     bool sym, permuted;
     size_t n_out, n_in, n_groups;
     const struct woq_packed_layout *layout; /* as it lies in the file */
+    const char *codebook;                   /* a name of format.h; NULL: integers */
     size_t zeros_entry;
 };
 
@@ -37,6 +38,7 @@ struct woq_packed_format {
     const char *torch;     /* the file of PyTorch's that holds the tensors; its configuration is in
                               side_file alone. NULL: safetensors */
     const struct woq_packed_layout *layout;  /* of a linear, unless --checkpoint-format differs */
+    const struct woq_packed_layout *scaled;  /* of one whose inputs are scaled; NULL: refused */
     const char *minus_one_name, *plain_hint; /* for the message about a zero point of 0 */
     bool one_group_size, no_head;            /* what its configuration has no words for */
     bool model_scales;                       /* scales have the type of the model's floats */
@@ -49,6 +51,8 @@ struct woq_packed_format {
     int (*put_codebook)(struct woq_packed_writer *w, struct woq_st_writer *st,
                         const struct woq_frame *f, const struct woq_qview *q,
                         struct woq_sink_report *r, struct woq_error *err);
+    /* The layout that it has for a name of format.h, or NULL. */
+    const struct woq_packed_layout *(*codebook)(const char *dtype);
     /* The object for config.json's quantization_config; NULL and err on failure. */
     struct woq_json *(*config)(const struct woq_packed_writer *w, struct woq_error *err);
 };
@@ -77,6 +81,8 @@ int woq_packed_put(struct woq_packed_writer *w, struct woq_st_writer *st, const 
 /* Remembers a linear that stays float: loaders must be told. */
 int woq_packed_keep_float(struct woq_packed_writer *w, const char *name, long block,
                           struct woq_error *err);
+/* Before woq_st_seal: biases as the layouts of their linears call them. */
+int woq_packed_name(struct woq_packed_writer *w, struct woq_st_writer *st, struct woq_error *err);
 /* After woq_st_seal: one way to store zero points for all of them. */
 int woq_packed_settle(struct woq_packed_writer *w, struct woq_st_writer *st, struct woq_error *err);
 void woq_packed_writer_release(struct woq_packed_writer *w); /* accepts a zeroed struct */
@@ -100,6 +106,12 @@ const struct woq_packed_module *woq_packed_base(const struct woq_packed_writer *
 /* c, or NULL and a message where it ran out of memory. */
 struct woq_json *woq_packed_finished(struct woq_json *c, struct woq_error *err);
 bool woq_packed_same_scheme(const struct woq_packed_module *a, const struct woq_packed_module *b);
+
+/* Neural Compressor's own form (inc.c): packs one QTEN of a codebook, and what qconfig.json says.
+ */
+const struct woq_packed_layout *woq_inc_layout(const char *codebook);
+int woq_inc_put(struct woq_packed_writer *w, struct woq_st_writer *st, const struct woq_frame *f,
+                const struct woq_qview *q, struct woq_sink_report *r, struct woq_error *err);
 
 /* Configurations in files of their own. */
 void woq_ct_choose(struct woq_packed_writer *w);

@@ -272,6 +272,81 @@ permuted() {
         rm -r out out2
     done
 }
+@test "inc: its own form of codebooks" {
+    pack=(woq-pack -q -f inc --checkpoint-format default --dtype f32)
+    woq-gen '@TOKN{"sample":0};ids:u32[12]:1,9,3,7,60,5,3,2,44,50,61,8' >t.wts
+    for scheme in 'nf4 32' 'nf4 -1' 'fp4 48' 'fp4_e2m1 16' 'nf4 64 --act-order'; do
+        # shellcheck disable=SC2086
+        set -- $scheme
+        if [ $# = 3 ]; then
+            woq-calib -q --tokens t.wts --through "woq-hessian | woq-gptq --dtype $1 --group-size $2 $3" m.wts
+        else
+            woq-scheme --set '*.1.mlp.down_proj* bits=8' --set '*o_proj* dtype=float' m.wts |
+                woq-rtn --dtype "$1" --group-size "$2" --scale-dtype f16
+        fi >q.wts
+        "${pack[@]}" -o out q.wts
+        grep -q "\"dtype\":.*\"$1\"" out/qconfig.json
+        woq-extract --check-crc out >r.wts
+        # fp4 is not divided by 12 there, but its scales are
+        run -0 woq-diff --tol "$([ "$1" = fp4 ] && echo 1e-7 || echo 0)" q.wts r.wts
+        woq-cat r.wts | grep -c 'g_idx' >n || true
+        [ "$(cat n)" -ge $(($# == 3)) ]
+        WOQ_THREADS=1 WOQ_ISA=ref "${pack[@]}" -o out2 r.wts
+        cmp out/quantized_weight.pt out2/quantized_weight.pt
+        cmp out/qconfig.json out2/qconfig.json
+        woq-extract out2 >again.wts
+        run -0 woq-diff --tol 0 r.wts again.wts
+        rm -r out out2
+    done
+    woq-rtn --dtype fp4 --group-size 32 m.wts >q.wts
+    "${pack[@]}" --scale-dtype f16 -o out q.wts
+    woq-extract out >r.wts
+    run -0 woq-diff --tol 1e-3 q.wts r.wts
+    run -1 woq-diff --tol 1e-6 q.wts r.wts
+    woq-extract out | "${pack[@]}" --scale-dtype f16 -o out2
+    cmp out/quantized_weight.pt out2/quantized_weight.pt
+}
+@test "inc: its own form of scales of inputs" {
+    echo '{"model_type":"qwen2","hidden_size":32,"intermediate_size":64,"num_hidden_layers":1,"num_attention_heads":2,
+        "num_key_value_heads":2,"vocab_size":8,"rms_norm_eps":1e-6,"tie_word_embeddings":true}' >config.json
+    lut='lut:f32:-1,-0.6961928,-0.52507305,-0.3949175,-0.28444138,-0.18477343,-0.091050036,0,0.0795803,0.1609302,0.2461123,0.33791524,0.44070983,0.562617,0.72295684,1'
+    linear() { # NAME OUT IN MORE
+        printf '@QTEN{"name":"model.layers.0.%s.weight","block":0,"quant":{"bits":4,"group_size":16}};codes:u8[%d,%d]:rand=4,15;scale:f32[%d,%d]:%s' \
+            "$1" "$2" "$3" "$2" $(($3 / 16)) "$4"
+    }
+    p=model.layers.0
+    woq-gen --modl config.json 'model.embed_tokens.weight:f32[8,32]:rand=1' BLKB:0 $p.input_layernorm.weight:f32[32]:fill=1 \
+        "$(linear self_attn.q_proj 32 32 'fill=0.5;zero:f32[32,2]:fill=3;in_scale:f32[32]:rand=5,1')" $p.self_attn.q_proj.bias:f32[32]:rand=1,1 \
+        $p.self_attn.k_proj.bias:f32[32]:rand=2,1 "$(linear self_attn.k_proj 32 32 "rand=6,1;$lut;in_scale:f32[32]:rand=6,1")" \
+        $p.self_attn.v_proj.bias:f32[32]:rand=3,1 "$(linear self_attn.v_proj 32 32 fill=2)" "$(linear self_attn.o_proj 32 32 fill=1)" \
+        $p.post_attention_layernorm.weight:f32[32]:fill=1 "$(linear mlp.gate_proj 64 32 fill=1)" "$(linear mlp.up_proj 64 32 fill=1)" \
+        "$(linear mlp.down_proj 32 64 fill=2)" BLKE:0 'model.norm.weight:f32[32]:fill=1' >q.wts
+    woq-pack -q -f inc --checkpoint-format default --dtype f32 -o out q.wts
+    for name in q_proj.input_scale q_proj.linear.qweight q_proj.linear.bias k_proj.input_scale k_proj.linear.scales \
+        k_proj.linear.bias v_proj.qweight v_proj.bias; do
+        grep -qaF "$p.self_attn.$name" out/quantized_weight.pt
+    done
+    run ! grep -qaF v_proj.linear out/quantized_weight.pt
+    [ "$(grep -c '"awq"' out/qconfig.json)" = 7 ] # its loader reads scales of inputs for awq and teq alone
+    woq-extract out >r.wts
+    run -0 woq-diff --tol 0 q.wts r.wts
+    run -0 woq-cat r.wts
+    [[ $output == *q_proj.weight/in_scale* && $output == *k_proj.weight/in_scale* && $output != *v_proj.weight/in_scale* ]]
+    # the reader puts a bias behind its weight
+    woq-pack -q -f inc --checkpoint-format default --dtype f32 -o out2 r.wts
+    woq-extract out2 >r2.wts
+    run -0 woq-diff --tol 0 r.wts r2.wts
+    woq-pack -q -f inc --checkpoint-format default --dtype f32 -o out3 r2.wts
+    cmp out2/quantized_weight.pt out3/quantized_weight.pt
+    cmp out2/qconfig.json out3/qconfig.json
+    run -1 --separate-stderr woq-pack -f inc -o out4 q.wts
+    [[ $stderr == *"q_proj.weight': a scale per input has no form in INC"* ]]
+    run -1 --separate-stderr woq-pack -f gptq -o out4 q.wts
+    [[ $stderr == *"q_proj.weight': a scale per input has no form in GPTQ"* ]]
+    sed -i 's/nf4/fp8_e5m2/' out/qconfig.json
+    run -1 --separate-stderr woq-extract out
+    [[ $stderr == *"k_proj.linear.qweight' has dtype 'fp8_e5m2', want int, nf4, fp4 or fp4_e2m1"* ]]
+}
 @test "inc: what its own form tells loaders, and what it refuses" {
     woq-scheme --set '*.1.mlp.down_proj* bits=8' --set '*o_proj* dtype=float' m.wts |
         woq-rtn --bits 4 --group-size 32 --asym >mixed.wts
@@ -289,8 +364,11 @@ permuted() {
     grep -q '"desc_act":.*true' out2/qconfig.json
     woq-extract out2 >r.wts
     run -0 woq-diff --tol 1e-3 p.wts r.wts
+    woq-rtn -q --dtype mxfp4 m.wts >mxfp4.wts
+    run -1 --separate-stderr woq-pack -f inc --checkpoint-format default -o out3 mxfp4.wts
+    [[ $stderr == *"'model.layers.0.self_attn.q_proj.weight': this codebook has no form in INC"*"--dtype nf4, fp4"* ]]
     woq-rtn -q --dtype nf4 m.wts >nf4.wts
-    run -1 --separate-stderr woq-pack -f inc --checkpoint-format default -o out3 nf4.wts
+    run -1 --separate-stderr woq-pack -f inc -o out3 nf4.wts
     [[ $stderr == *"'model.layers.0.self_attn.q_proj.weight': a codebook has no form in INC"* ]]
     run -1 --separate-stderr woq-pack -f inc --checkpoint-format default -o out3 m.wts
     [[ $stderr == *'no tensor of the stream is quantized'* ]]

@@ -324,6 +324,21 @@ static void wrong_inc(void **state)
 
     (void)state;
     snprintf(quant, sizeof quant, "{" MODULE "}", "nf4");
+    memcpy(p, nf4, sizeof nf4);
+    p[1] = (struct part){ "m.g_idx", "I32", 64, 0, 0 };
+    p[3] = p[2];
+    p[2] = nf4[1];
+    woq_source_close(open_it(p, 4, 0, quant, &file, NULL));
+    free(file);
+    p[1].fill = 255;
+    assert_null(open_it(p, 4, 0, quant, &file, "'m.g_idx' 0 is -1, want 0..1"));
+    free(file);
+    p[1].d0 = 63;
+    assert_null(open_it(p, 4, 0, quant, &file, "'m.g_idx' has 63 elements, want 64"));
+    free(file);
+    p[1] = (struct part){ "m.qzeros", "I32", 32, 1, 0 };
+    assert_null(open_it(p, 4, 0, quant, &file, "'m.qweight' has zero points: not read for nf4"));
+    free(file);
     woq_source_close(open_it(nf4, 3, 0, quant, &file, NULL));
     free(file);
     memcpy(p, nf4, sizeof nf4);
@@ -331,7 +346,7 @@ static void wrong_inc(void **state)
     assert_null(open_it(p, 3, 0, quant, &file, "'m.scales' has 3 groups of 32 for 64 inputs"));
     free(file);
     p[2].d0 = 31;
-    assert_null(open_it(p, 3, 0, quant, &file, "want I32 [out, in/8] and scales in F32"));
+    assert_null(open_it(p, 3, 0, quant, &file, "want I32 [out, in/8] and float scales"));
     free(file);
     assert_null(
         open_it(nf4, 3, 0, "{\"('n', 'Linear')\":{}}", &file, "does not tell of 'm.qweight'"));

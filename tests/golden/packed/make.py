@@ -383,25 +383,31 @@ def neural_compressor_own():
 
     rng = np.random.default_rng(11)
     tensors, want, told = {}, {}, {}
-    for module, dtype, bits, scaled in (("a", "int", 4, False), ("b", "int", 3, True), ("c", "nf4", 4, False),
-                                        ("d", "fp4", 4, False), ("e", "fp4_e2m1", 4, False)):
+    for module, dtype, bits, scaled, permuted in (
+            ("a", "int", 4, False, False), ("b", "int", 3, True, False), ("c", "nf4", 4, False, False),
+            ("d", "fp4", 4, False, False), ("e", "fp4_e2m1", 4, False, False), ("f", "nf4", 4, True, False),
+            ("g", "fp4_e2m1", 4, False, True)):
         sym = dtype != "int"
         codes, scale, zero, _ = grid(rng, bits, sym, lowest=0)
-        layer = INCWeightOnlyLinear(IN, OUT, dtype=dtype, bits=bits, group_size=GROUP, zp=not sym)
+        layer = INCWeightOnlyLinear(IN, OUT, dtype=dtype, bits=bits, group_size=GROUP, zp=not sym, g_idx=permuted)
+        order = torch.from_numpy(rng.permutation(IN)) if permuted else None
         if dtype == "int":
             layer.pack(codes.to(torch.int32), scale.float(), zero.to(torch.int32), None)
         else:
             fields = torch.tensor(INT_MAPPING[dtype], dtype=torch.int32)
-            layer.pack(fields[codes % len(fields)], scale.float(), None, None)
+            layer.pack(fields[codes % len(fields)], scale.float(), None, None, g_idx=order)
         weight, parts = layer.recover(), layer.state_dict()
-        layer.g_idx = None
+        if not permuted:
+            layer.g_idx = None
         if scaled:
             factors = torch.from_numpy(rng.uniform(0.5, 2, IN).astype(np.float32))
             parts = MulLinear(layer, factors).state_dict()
-            zeros = (zero[:, torch.arange(IN) // GROUP]).float()
-            weight = (codes - zeros) * scale.float()[:, torch.arange(IN) // GROUP] * factors
+            if dtype == "int":
+                zeros = (zero[:, torch.arange(IN) // GROUP]).float()
+                weight = (codes - zeros) * scale.float()[:, torch.arange(IN) // GROUP]
+            weight = weight * factors
         want[f"{module}.weight"] = weight
-        tensors |= of(module, {k: v for k, v in parts.items() if not k.endswith("g_idx")})
+        tensors |= of(module, {k: v for k, v in parts.items() if permuted or not k.endswith("g_idx")})
         told[f"('{module}', 'Linear')"] = {"rtn": {"dtype": dtype, "bits": bits, "use_sym": sym, "group_size": GROUP}}
     save("inc-own", tensors, want, told, "inc", read_only=True)
     folder = os.path.join(HERE, "../inc")

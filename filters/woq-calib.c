@@ -24,6 +24,7 @@ static const struct woq_opt opts[] = {
     { WOQ_OPT_STR, 0, "chat", "FILE", &chat_path, false,
       "conversations instead, by the model's chat template: the file's JSON, or each line's" },
     WOQ_CHAT_OPTS(chat),
+    WOQ_CHAT_PROMPT_OPT(chat),
     { WOQ_OPT_STR, 0, "tokens", "SPEC", &tokens_path, false,
       "calibration samples from woq-tokens instead: a stream in a file, or fd:N" },
     { WOQ_OPT_INT, 'n', "samples", "N", &n_samples, false, "windows to draw from --text or --chat", .lo = 1,

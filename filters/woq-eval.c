@@ -4,12 +4,15 @@
  * Every window of the text goes through a block when the block arrives, so a model needs the memory
  * of one block. Nothing here knows how the weights were quantized: QTEN frames decode by their one
  * formula. */
+#include <woq/chat_opts.h>
 #include <woq/eval.h>
 #include <woq/filter.h>
 
 #include <formats/npy.h>
 
-static const char *text, *wikitext, *tokens, *lambada, *reference, *logits, *prompt;
+static const char *text, *wikitext, *tokens, *lambada, *reference, *logits;
+static const char *prompt, *ask, *chat_path;
+static struct woq_chat_options chat;
 static const char *convention = "gptq";
 static long ctx, windows, limit, generate;
 static bool json;
@@ -38,9 +41,14 @@ static const struct woq_opt opts[] = {
     { WOQ_OPT_STR, 0, "logits", "OUT.npy", &logits, false,
       "write the logits of every token, float32 [tokens][vocabulary]" },
     { WOQ_OPT_INT, 'n', "generate", "N", &generate, false,
-      "continue --prompt greedily by up to N tokens, all blocks in memory", .lo = 0,
-      .hi = 1 << 20 },
-    { WOQ_OPT_STR, 'p', "prompt", "TEXT", &prompt, false, "the text that --generate continues" },
+      "continue or answer one of the following by up to N likeliest tokens, all blocks in memory",
+      .lo = 0, .hi = 1 << 20 },
+    { WOQ_OPT_STR, 'p', "prompt", "TEXT", &prompt, false, "a text, continued as it is" },
+    { WOQ_OPT_STR, 'a', "ask", "TEXT", &ask, false,
+      "what a user says, answered by the model's chat template" },
+    { WOQ_OPT_STR, 0, "chat", "FILE", &chat_path, false,
+      "a conversation in JSON, answered by the model's chat template" },
+    WOQ_CHAT_OPTS(chat),
     { WOQ_OPT_FLAG, 0, "json", NULL, &json, false, "print one JSON object" },
     { WOQ_OPT_END },
 };
@@ -55,8 +63,12 @@ static int check(struct woq_error *err)
         return woq_fail(err, WOQ_EUSAGE, "see woq-eval --help",
                         "%d of --text, --wikitext, --tokens, --lambada, --generate given, want one",
                         n);
-    if ((generate > 0) != (prompt != NULL))
-        return woq_fail(err, WOQ_EUSAGE, NULL, "--generate and --prompt belong together");
+    if (!!prompt + !!ask + !!chat_path != (generate > 0))
+        return woq_fail(err, WOQ_EUSAGE, NULL,
+                        "--generate and one of --prompt, --ask and --chat belong together");
+    if (!ask && !chat_path && woq_chat_asked(&chat))
+        return woq_fail(err, WOQ_EUSAGE, NULL,
+                        "options of chat templates are for --ask and --chat");
     if ((lambada || generate > 0) && (logits || reference))
         return woq_fail(err, WOQ_EUSAGE, NULL, "--%s does not go with --logits or --kld",
                         lambada ? "lambada" : "generate");
@@ -67,6 +79,9 @@ static int check(struct woq_error *err)
     if (reference && strcmp(reference, "-") == 0)
         return woq_fail(err, WOQ_EUSAGE, "name a file or fd:N",
                         "--kld -: the model itself is on standard input");
+    if (chat_path && strcmp(chat_path, "-") == 0)
+        return woq_fail(err, WOQ_EUSAGE, "name a file",
+                        "--chat -: the model itself is on standard input");
     return WOQ_OK;
 }
 
@@ -125,7 +140,12 @@ static int score(struct woq_filter *w, const struct woq_frames *model, struct wo
 static int run(struct woq_filter *w, struct woq_json **result)
 {
     const struct woq_frames model = { woq_reader_name(w->in), next_model, w };
-    const struct woq_generate_opts g = { prompt, (size_t)generate, w->progress };
+    const struct woq_generate_opts g = { .prompt = prompt,
+                                         .ask = ask,
+                                         .chat_path = chat_path,
+                                         .chat = chat,
+                                         .n_tokens = (size_t)generate,
+                                         .progress = w->progress };
     struct woq_reader *r = NULL;
     int rc;
 
@@ -162,7 +182,8 @@ int main(int argc, char **argv)
         .check = check,
         .flags = WOQ_SINK,
         .examples = "  woq-extract MODEL | woq-eval --text wiki.test.raw --ctx 2048 --windows 8\n"
-                    "  woq-extract OUT | woq-eval --text FILE --kld <(woq-extract MODEL)\n",
+                    "  woq-extract OUT | woq-eval --text FILE --kld <(woq-extract MODEL)\n"
+                    "  woq-extract OUT | woq-eval --generate 64 --ask 'Why is the sky blue?'\n",
     };
     struct woq_json *result = NULL;
     struct woq_filter w;

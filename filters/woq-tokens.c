@@ -25,6 +25,7 @@ static const struct woq_opt opts[] = {
     { WOQ_OPT_STR, 0, "chat", "FILE", &chat_path, false,
       "conversations, by the model's chat template: the file's JSON, or each line's" },
     WOQ_CHAT_OPTS(chat),
+    WOQ_CHAT_PROMPT_OPT(chat),
     { WOQ_OPT_FLAG, 0, "print-chat", NULL, &print_chat, false,
       "print what --chat makes, not its ids; with --json print JSON strings" },
     { WOQ_OPT_INT, 'n', "samples", "N", &n_samples, false,

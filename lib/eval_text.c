@@ -41,9 +41,10 @@ static int divergence(const struct woq_json *r, struct woq_str *out)
 
 int woq_eval_text(const struct woq_json *result, struct woq_str *out)
 {
-    if (woq_json_get_str(result, "prompt"))
-        return woq_str_addf(out, "%s%s\n", woq_json_get_str(result, "prompt"),
-                            woq_json_get_str(result, "text"));
+    const char *prompt = woq_json_get_str(result, "prompt");
+
+    if (woq_json_get_str(result, "text"))
+        return woq_str_addf(out, "%s%s\n", prompt ? prompt : "", woq_json_get_str(result, "text"));
     if (perplexity(result, out) < 0 || divergence(result, out) < 0)
         return WOQ_ENOMEM;
     if (woq_json_get(result, "ignored_tensors") &&

@@ -5,6 +5,7 @@
  * (tokens x hidden x 4 bytes) and the embedding, which a tied head needs again at the end. */
 #ifndef WOQ_EVAL_H
 #define WOQ_EVAL_H
+#include <woq/chat.h>
 #include <woq/frame.h>
 #include <woq/progress.h>
 
@@ -53,12 +54,15 @@ int woq_eval(const struct woq_eval_opts *o, const struct woq_frames *model,
 int woq_eval_text(const struct woq_json *result, struct woq_str *out);
 
 struct woq_generate_opts {
-    const char *prompt;
-    size_t n_tokens; /* at most; the end-of-text token stops earlier */
+    /* What is continued: a text; or answered by the chat template: what a user says, or the
+     * conversation in a file. One of them, the others NULL. */
+    const char *prompt, *ask, *chat_path;
+    struct woq_chat_options chat; /* add_generation_prompt is set by itself */
+    size_t n_tokens;              /* at most; a token that ends a text or a turn stops earlier */
     struct woq_progress *progress;
 };
-/* Greedy continuation: *result {"prompt", "text", "tokens", "tokens_per_second"}. Keeps every block
- * in memory as f32. */
+/* Greedy continuation: *result {"prompt", or "conversation" as the template writes it, "text",
+ * "tokens", "seconds", "tokens_per_second"}. Keeps every block in memory as f32. */
 int woq_generate(const struct woq_generate_opts *o, const struct woq_frames *model,
                  struct woq_json **result, struct woq_error *err);
 

@@ -38,9 +38,10 @@ runs() {
 @test "woq-cast" { runs woq-cast && [[ $output == *norm*f32* ]]; }
 # A model with a tokenizer, a text, and samples in parts.
 calibrated() {
-    woq-gen --llama hidden=64,inter=96,layers=2,heads=4,kv=2,vocab=1000 |
+    woq-gen --llama hidden=64,inter=96,layers=2,heads=4,kv=2,vocab=715 |
         woq-pack -q --format safetensors --dtype f32 --out tiny
     cp "$GOLDEN/tokenizers/gpt2/tokenizer.json" tiny/
+    echo '{% for m in messages %}{{ m.content }} {% endfor %}' >tiny/chat_template.jinja
     head -c 6000 "$REPO/pipelines/data/alice.txt" >book.txt
     for part in calib part1 part2; do
         woq-tokens -q --model tiny --text book.txt --samples 2 --seqlen 16 >$part.wts
@@ -71,7 +72,7 @@ checkpoints() {
 @test "woq-rtn" { checkpoints && runs woq-rtn && [ -e out/config.json ] && [ "$(woq-ls model-3bit.wts | grep -c QTEN)" = 14 ]; }
 @test "woq-scheme" { checkpoints && runs woq-scheme && woq-extract out | woq-ls | grep -c QTEN | grep -x 7; }
 @test "woq-dequant" { checkpoints && runs woq-dequant && [ -e float/config.json ] && ! woq-ls float.wts | grep QTEN; }
-@test "woq-eval" { checkpoints && runs woq-eval && [ -s logits.npy ] && [ "$(grep -c perplexity <<<"$output")" -ge 3 ]; }
+@test "woq-eval" { checkpoints && runs woq-eval && [ -s logits.npy ] && [ "$(grep -c perplexity <<<"$output")" -ge 3 ] && [[ $output == *'Once upon a time'* ]]; }
 @test "woq-tokens" { checkpoints && runs woq-tokens && woq-fsck calib.wts && [[ $output == *'['*']'*'[user] hello'*hello* ]] && woq-fsck talks.wts; }
 @test "woq-info" { runs woq-info && [[ $output == *'"isa":"ref","runnable":true,"chosen":true'* ]]; }
 @test "woq-stream(5): the bytes of the example" {

@@ -275,6 +275,76 @@ reference_ppl() { # LOGITS IDS FROM TO
     [[ $output == *'the prompt is empty'* ]]
 }
 
+# chat TEMPLATE: folder m with that one, whose tokens are those of the tokenizer
+chat() {
+    model yes
+    rm m/config.json m/model.safetensors
+    woq-gen --llama hidden=32,inter=32,layers=1,heads=2,kv=2,vocab=30 | woq-pack -q --format safetensors --out w
+    mv w/config.json w/model.safetensors m
+    printf %s "$1" >m/chat_template.jinja
+    woq-extract m >m.wts
+}
+
+@test "--ask and --chat continue what the chat template makes, without a second BOS" {
+    chat '{{ bos_token }}{% for m in messages %}{{ m.content }}.{% endfor %}{{ "ai" if add_generation_prompt }}{{ more }}'
+    woq-eval --generate 5 --prompt 'the fox.ai' --json m.wts >out
+    want=$(member text)
+    [ -n "$want" ] && [ "$(member prompt)" = 'the fox.ai' ]
+    woq-eval --generate 5 --ask 'the fox' --json m.wts >out
+    [ "$(member text)" = "$want" ] && [ "$(member conversation)" = '<s>the fox.ai' ]
+    ! grep -q '"prompt"' out
+    run -0 --separate-stderr woq-eval --generate 5 -a 'the fox' m.wts # the answer alone
+    [ "$output" = "$want" ]
+    printf '{"messages":\n[{"role":"user","content":"the fox"}]}\n' >c.json
+    run -0 --separate-stderr woq-eval --generate 5 --chat c.json m.wts
+    [ "$output" = "$want" ]
+    echo '[{"role":"system","content":"a"},{"role":"user","content":"say \"b\""}]' >c.json
+    woq-eval --generate 1 --chat c.json --chat-vars '{"more":" c"}' --json m.wts >out
+    grep -qF '"conversation":"<s>a.say \"b\".ai c"' out
+    printf '{{ messages[0].content }} {{ strftime_now("%%Y") }}' >own.jinja
+    woq-eval --generate 1 --ask x --chat-template own.jinja --chat-date 2026-01-31 --json m.wts >out
+    [ "$(member conversation)" = 'x 2026' ]
+}
+
+@test "an answer ends where generation_config.json or config.json say, and the end is not shown" {
+    chat '{{ bos_token }}{{ messages[0].content }}'
+    woq-eval --generate 6 --ask fox --json m.wts >out
+    text=$(member text) n=$(member tokens)
+    [ "$n" = 6 ]
+    second=$(printf '%d' "'${text:1:1}") # letters are ids 0..25
+    [ "${text:0:1}" != "${text:1:1}" ] && [[ ${text:1:1} == [a-z] ]]
+    echo "{\"eos_token_id\":[130,$((second - 97))]}" >m/generation_config.json
+    woq-extract m | woq-eval --generate 6 --ask fox --json >out
+    [ "$(member text)" = "${text:0:1}" ] && [ "$(member tokens)" = 2 ]
+    rm m/generation_config.json
+    sed -i -E 's/"eos_token_id":[[:space:]]*[0-9]+/"eos_token_id": '"$((second - 97))/" m/config.json
+    grep -q '"eos_token_id"' m/config.json
+    woq-extract m | woq-eval --generate 6 --prompt fox --json >out
+    [ "$(member tokens)" = 2 ]
+    echo '{"eos_token_id":' >m/generation_config.json
+    refused 'generation_config.json: ' --generate 6 --ask fox <(woq-extract m)
+}
+
+@test "a conversation that cannot be answered" {
+    chat '{{ raise_exception("roles!") if messages[0].role != "user" }}{{ messages[0].content }}'
+    echo '[{"role":"ai","content":"x"}]' >c.json
+    refused 'c.json: template line 1, column 4: roles!' --generate 3 --chat c.json m.wts
+    printf '%s\n' '[{"role":"user","content":"x"}]' '[{"role":"user","content":"y"}]' >c.json
+    refused 'c.json: line 2: a second conversation, want one' --generate 3 --chat c.json m.wts
+    : >c.json
+    refused 'c.json: no conversation' --generate 3 --chat c.json m.wts
+    refused "can't" --generate 3 --chat nowhere.json m.wts
+    echo '{"messages":5}' >c.json
+    refused 'c.json: no messages' --generate 3 --chat c.json m.wts
+    refused '--ask: ' --generate 3 --ask $'a\xff' m.wts
+    run -2 woq-eval --generate 3 --ask '' m.wts
+    [[ $output == *'the prompt is empty'* ]]
+    run -2 woq-eval --generate 3 --ask x --chat-vars '[]' m.wts
+    [[ $output == *'--chat-vars: want a JSON object'* ]]
+    rm m/chat_template.jinja
+    refused 'the model has no chat template' --generate 3 --ask x <(woq-extract m)
+}
+
 @test "text output is a few lines for people" {
     woq-extract "$L/llama" | woq-eval --tokens "$L/llama/ids.json" --ctx 37 >out
     [ "$(wc -l <out)" = 2 ]
@@ -294,6 +364,8 @@ refused() { # MESSAGE ARGS...
 @test "usage: one input, and options that go together" {
     echo '[1,2,3,4]' >i.json
     for args in "" "--text a --tokens b" "--generate 3" "--prompt x --text a" "--limit 3 --text a" \
+        "--generate 3 --prompt x --ask y" "--ask x" "--text a --chat b" "--generate 3 --ask x --chat y" \
+        "--generate 3 --prompt x --chat-date 2026-01-31" "--text a --chat-vars {}" "--generate 3 --chat -" \
         "--lambada a --logits b" "--generate 2 --prompt x --kld y" "--text a --ctx 3" \
         "--text a --ppl other" "--text a --kld -" "--text a --ctx -1"; do
         # shellcheck disable=SC2086

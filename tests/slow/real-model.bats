@@ -24,6 +24,14 @@ same() { diff -r "$BASE" "$1" && rm -r "$1"; }
 
 teardown() { stop_all_sshd; }
 
+@test "the model answers as transformers lets it, and with 4 bits" {
+    # transformers 4.57.6: generate(do_sample=False) behind apply_chat_template(add_generation_prompt=True)
+    want='The answer to this question lies in the intricate dance of light and color. The sky appears blue because of a'
+    run -0 --separate-stderr woq eval "$M" --generate 64 --ask 'Why is the sky blue?'
+    [[ $output == "$want phenomenon known as Rayleigh scattering. "*' appears to be the most scattered.' ]]
+    run -0 --separate-stderr woq eval "$BASE" --generate 64 --ask 'What is the capital of France?'
+    [[ $output == *Paris* && $output != *'<|im'* ]]
+}
 @test "the quantizer behind ssh gives the same bytes" {
     start_sshd localhost
     bash -c 'set -o pipefail

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <woq/chat.h>
 #include <woq/threads.h>
 
 /* Elements that are converted at once: bounds the memory, whatever the tensor. */
@@ -95,6 +96,17 @@ static bool is_ours(const char *name)
            (dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".tmp")));
 }
 
+/* A name in the folder, or in that of chat templates. */
+static bool is_plain(const char *name)
+{
+    static const char folder[] = WOQ_CHAT_FOLDER "/";
+    const bool in = !strncmp(name, folder, sizeof folder - 1);
+    const char *file = in ? name + sizeof folder - 1 : name, *dot = strrchr(file, '.');
+
+    return *file && *file != '.' && !strpbrk(file, "/\\") &&
+           (!in || (dot && !strcmp(dot, ".jinja")));
+}
+
 static int folder_model(struct woq_sink *s, const struct woq_frame *modl, struct woq_error *err)
 {
     struct folder *p = s->priv;
@@ -110,7 +122,7 @@ static int folder_model(struct woq_sink *s, const struct woq_frame *modl, struct
         const struct woq_array *a = &modl->arrays[i];
         if (is_ours(a->name))
             continue;
-        if (!a->name[0] || a->name[0] == '.' || strpbrk(a->name, "/\\"))
+        if (!is_plain(a->name))
             return woq_fail(err, WOQ_EDATA, "look at the MODL frame with woq-ls",
                             "side file '%s': want a plain file name", a->name);
         rc = write_file(s, a->name, a->data, a->bytes, err);

@@ -47,9 +47,51 @@ static void vocab_keys(struct woq_gguf_keys *k, const struct woq_gguf_vocab *v)
         woq_gguf_kv_bool(k, NULL, "tokenizer.ggml.add_eos_token", v->add_eos > 0);
     if (v->add_space_prefix >= 0)
         woq_gguf_kv_bool(k, NULL, "tokenizer.ggml.add_space_prefix", v->add_space_prefix > 0);
-    if (v->chat_template)
-        woq_gguf_kv_text(k, NULL, "tokenizer.chat_template", v->chat_template);
     k->n_tokens = v->n;
+}
+
+/* A name as a key has it: other loaders allow letters and digits there. */
+static void key_name(char out[64], const char *name)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    size_t i = 0;
+
+    for (; i < 63 && name[i]; i++)
+        out[i] = strchr(plain, name[i]) ? name[i] : '_';
+    out[i] = '\0';
+}
+
+/* The default is a key of old; others have keys with their names, and a list of these. */
+static int chat_keys(struct woq_gguf_keys *k, const struct woq_json *list, struct woq_error *err)
+{
+    const struct woq_json *first = woq_json_first(list);
+    const char *is = woq_json_get_str(first, "name");
+    const bool plain = is && !strcmp(is, "default");
+    const struct woq_json *named = plain ? woq_json_next(first) : first;
+    char name[64], other[64], key[96];
+    size_t n = 0;
+
+    for (const struct woq_json *x = named; x; x = woq_json_next(x), n++) {
+        key_name(name, woq_json_get_str(x, "name"));
+        for (const struct woq_json *y = named; y != x; y = woq_json_next(y)) {
+            key_name(other, woq_json_get_str(y, "name"));
+            if (!strcmp(name, other))
+                return woq_fail(err, WOQ_EUNSUPPORTED, "give one of them another name",
+                                "the chat templates '%s' and '%s' are both '%s' in GGUF",
+                                woq_json_get_str(y, "name"), woq_json_get_str(x, "name"), name);
+        }
+        (void)snprintf(key, sizeof key, "tokenizer.chat_template.%s", name);
+        woq_gguf_kv_text(k, NULL, key, woq_json_get_str(x, "template"));
+    }
+    if (n)
+        woq_gguf_kv_array(k, NULL, "tokenizer.chat_templates", WOQ_GGUF_STRING, n);
+    for (const struct woq_json *x = named; x; x = woq_json_next(x)) {
+        key_name(name, woq_json_get_str(x, "name"));
+        woq_gguf_put_text(k, name);
+    }
+    if (plain)
+        woq_gguf_kv_text(k, NULL, "tokenizer.chat_template", woq_json_get_str(first, "template"));
+    return WOQ_OK;
 }
 
 int woq_gguf_keys_vocab(struct woq_gguf_keys *k, const struct woq_json *config,
@@ -79,11 +121,13 @@ int woq_gguf_keys_vocab(struct woq_gguf_keys *k, const struct woq_json *config,
     } else if (rc < 0 && spm && err) {
         *err = ignored;
     }
-    if (rc == WOQ_OK && (rc = woq_modl_chat_template(modl, &v.chat_template, err)) == WOQ_OK)
+    if (rc == WOQ_OK && (rc = woq_modl_chat_list(modl, &v.chat_templates, err)) == WOQ_OK) {
         vocab_keys(k, &v);
-    else if (err && rc == WOQ_EUNSUPPORTED && !err->hint[0])
+        rc = chat_keys(k, v.chat_templates, err);
+    } else if (err && rc == WOQ_EUNSUPPORTED && !err->hint[0]) {
         snprintf(err->hint, sizeof err->hint,
                  "woq-extract --no-side leaves the tokenizer out: the file then has no vocabulary");
+    }
     woq_gguf_vocab_release(&v);
     return rc;
 }

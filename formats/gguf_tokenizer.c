@@ -7,6 +7,8 @@
 
 #include "gguf_vocab.h"
 
+#include <woq/unicode.h>
+
 /* A string array as NUL-terminated strings in one block, which *list begins; free(*list). */
 static int take_list(char ***list, size_t *n, const struct woq_gguf_kv *kv, struct woq_error *err)
 {
@@ -126,6 +128,47 @@ static int take_text(char **out, const struct woq_gguf *g, const char *key, stru
     return WOQ_OK;
 }
 
+/* The text of a key as a template of the list. */
+static int take_template(struct woq_json *list, const struct woq_gguf_kv *kv, const char *name,
+                         struct woq_error *err)
+{
+    struct woq_json *item = NULL;
+    const char *s;
+    char *text;
+    size_t len;
+
+    if (!kv)
+        return WOQ_OK;
+    if (!woq_gguf_string(kv, &s, &len) || memchr(s, 0, len) || woq_utf8_valid(s, len) < len)
+        return woq_fail(err, WOQ_EDATA, NULL, "key '%s' is no text in UTF-8", kv->key);
+    if (!(text = strndup(s, len)))
+        return woq_fail_nomem(err, len);
+    item = woq_json_object();
+    woq_json_set_str(item, "name", name);
+    woq_json_set_str(item, "template", text);
+    woq_json_push(list, item);
+    free(text);
+    return WOQ_OK;
+}
+
+/* The default, then those whose names are in their keys. */
+static int take_templates(struct woq_gguf_vocab *v, const struct woq_gguf *g, struct woq_error *err)
+{
+    static const char key[] = "tokenizer.chat_template";
+    const size_t n = sizeof key - 1;
+    struct woq_json *list = woq_json_array();
+    int rc = take_template(list, woq_gguf_get(g, key), "default", err);
+
+    for (size_t i = 0; rc == WOQ_OK && i < g->n_kv; i++)
+        if (!strncmp(g->kv[i].key, key, n) && g->kv[i].key[n] == '.')
+            rc = take_template(list, &g->kv[i], g->kv[i].key + n + 1, err);
+    if (woq_json_len(list))
+        v->chat_templates = list;
+    else
+        woq_json_free(list);
+    return rc;
+}
+
 int woq_gguf_tokenizer(const struct woq_gguf *g, const char **name, struct woq_str *tokenizer,
                        struct woq_str *tokenizer_config, struct woq_error *err)
 {
@@ -145,7 +188,7 @@ int woq_gguf_tokenizer(const struct woq_gguf *g, const char **name, struct woq_s
         return woq_fail(err, WOQ_EUNSUPPORTED, NULL, "the file has no vocabulary");
     if ((rc = take_text(&model, g, "tokenizer.ggml.model", err)) == WOQ_OK &&
         (rc = take_text(&pre, g, "tokenizer.ggml.pre", err)) == WOQ_OK &&
-        (rc = take_text(&v.chat_template, g, "tokenizer.chat_template", err)) == WOQ_OK &&
+        (rc = take_templates(&v, g, err)) == WOQ_OK &&
         (rc = take_list(&v.tokens, &v.n, woq_gguf_get(g, "tokenizer.ggml.tokens"), err)) ==
             WOQ_OK &&
         (rc = take_list(&v.merges, &v.n_merges, woq_gguf_get(g, "tokenizer.ggml.merges"), err)) ==
@@ -167,7 +210,7 @@ int woq_gguf_tokenizer(const struct woq_gguf *g, const char **name, struct woq_s
     free(v.tokens);
     free(v.merges);
     free(v.types);
-    free(v.chat_template);
+    woq_json_free(v.chat_templates);
     free(model);
     free(pre);
     return rc;

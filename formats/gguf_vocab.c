@@ -6,6 +6,7 @@
 
 #include <woq/unicode.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------ writing JSON text */
@@ -241,8 +242,20 @@ static void put_config_token(struct sink *s, const struct woq_gguf_vocab *v, con
     put_string(s, v->tokens[id], strlen(v->tokens[id]));
 }
 
+const struct woq_json *woq_gguf_vocab_chat(const struct woq_gguf_vocab *v)
+{
+    const struct woq_json *first = woq_json_first(v->chat_templates);
+    const char *name = woq_json_get_str(first, "name");
+
+    return name && !strcmp(name, "default") && !woq_json_next(first)
+               ? woq_json_get(first, "template")
+               : v->chat_templates;
+}
+
 static void put_config(struct sink *s, const struct woq_gguf_vocab *v, bool bos, bool eos)
 {
+    char *chat = woq_json_print(woq_gguf_vocab_chat(v), false);
+
     put(s, "{\"add_bos_token\":");
     put_bool(s, bos);
     put(s, ",\n\"add_eos_token\":");
@@ -251,10 +264,12 @@ static void put_config(struct sink *s, const struct woq_gguf_vocab *v, bool bos,
     put_config_token(s, v, "eos_token", v->eos);
     put_config_token(s, v, "pad_token", v->pad);
     put_config_token(s, v, "unk_token", v->unk);
-    if (v->chat_template) {
+    if (v->chat_templates) {
         put(s, ",\n\"chat_template\":");
-        put_string(s, v->chat_template, strlen(v->chat_template));
+        put(s, chat ? chat : "null");
+        s->oom |= !chat;
     }
+    free(chat);
     put(s, ",\n\"clean_up_tokenization_spaces\":false,"
            "\n\"tokenizer_class\":\"PreTrainedTokenizerFast\"}\n");
 }
@@ -269,9 +284,6 @@ int woq_gguf_vocab_to_json(const struct woq_gguf_vocab *v, struct woq_str *token
 
     if (rc < 0)
         return rc;
-    if (v->chat_template &&
-        woq_utf8_valid(v->chat_template, strlen(v->chat_template)) < strlen(v->chat_template))
-        return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.chat_template is not UTF-8");
     pre = woq_pre_find(v->pre);
     bos = v->bos >= 0 && (v->add_bos < 0 ? pre->add_bos : v->add_bos > 0);
     eos = v->eos >= 0 && v->add_eos > 0;

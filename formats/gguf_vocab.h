@@ -28,8 +28,14 @@ struct woq_gguf_vocab {
     const char *model, *pre; /* "gpt2"; "smollm", "llama-bpe" ... */
     long bos, eos, unk, pad;
     int add_bos, add_eos, add_space_prefix, remove_extra; /* 0, 1, -1 */
-    char *chat_template; /* from a file; to one it comes from woq_modl_chat_template */
+    /* [{"name", "template"}], a default first; NULL: none. From a file; to one it comes from
+     * woq_modl_chat_list. */
+    struct woq_json *chat_templates;
 };
+
+/* What chat_template of tokenizer_config.json is: the text of the only one, or the list; borrowed,
+ * NULL if there is none. */
+const struct woq_json *woq_gguf_vocab_chat(const struct woq_gguf_vocab *v);
 
 /* Texts of tokenizer.json and tokenizer_config.json, appended. WOQ_EUNSUPPORTED for other kinds of
  * vocabulary (SPM, WordPiece, an unknown `pre`): the model can be read without its tokenizer. */

@@ -320,6 +320,6 @@ void woq_gguf_vocab_release(struct woq_gguf_vocab *v)
     free(v->merges);
     free(v->scores);
     free(v->charsmap);
-    free(v->chat_template);
+    woq_json_free(v->chat_templates);
     woq_gguf_vocab_init(v);
 }

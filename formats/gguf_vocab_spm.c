@@ -115,8 +115,7 @@ static int put_config(struct woq_str *out, const struct woq_gguf_vocab *v, struc
             type_of(v, i) == WOQ_SPM_UNKNOWN)
             put_token(decoder, v, i);
     woq_json_set(config, "added_tokens_decoder", decoder);
-    if (v->chat_template)
-        woq_json_set_str(config, "chat_template", v->chat_template);
+    woq_json_set(config, "chat_template", woq_json_copy(woq_gguf_vocab_chat(v)));
     text = woq_json_print(config, true);
     rc = text ? woq_str_add(out, text, strlen(text)) : WOQ_ENOMEM;
     free(text);
@@ -131,9 +130,6 @@ static int check_ids(struct woq_gguf_vocab *v, struct woq_error *err)
     for (size_t i = 0; i < v->n; i++)
         if (woq_utf8_valid(v->tokens[i], strlen(v->tokens[i])) < strlen(v->tokens[i]))
             return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.ggml.tokens %zu is not UTF-8", i);
-    if (v->chat_template &&
-        woq_utf8_valid(v->chat_template, strlen(v->chat_template)) < strlen(v->chat_template))
-        return woq_fail(err, WOQ_EDATA, NULL, "tokenizer.chat_template is not UTF-8");
     for (size_t i = 0; i < 4; i++)
         if (id[i] >= 0 && (size_t)id[i] >= v->n)
             return woq_fail(err, WOQ_EDATA, NULL,

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#include <woq/chat.h>
 #include <woq/util.h>
 
 static const char hint_space[] = "make room, or choose another place with --out";
@@ -35,6 +36,29 @@ static int split(struct woq_out *o, const char *path, char **base, struct woq_er
     return WOQ_OK;
 }
 
+/* Does the folder NAME of `d` hold chat templates, and nothing else? */
+static bool is_chat_folder(DIR *d, const char *name)
+{
+    const int fd = strcmp(name, WOQ_CHAT_FOLDER) == 0
+                       ? openat(dirfd(d), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                       : -1;
+    DIR *in = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *e;
+    bool ok = in != NULL;
+
+    if (!in && fd >= 0)
+        close(fd);
+    while (ok && (e = readdir(in))) {
+        const size_t n = strlen(e->d_name);
+
+        ok = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+             (n > 6 && !strcmp(e->d_name + n - 6, ".jinja"));
+    }
+    if (in)
+        closedir(in);
+    return ok;
+}
+
 /* Only a folder that looks like a checkpoint is ever removed. */
 static int check_replaceable(const struct woq_out *o, struct woq_error *err)
 {
@@ -51,7 +75,8 @@ static int check_replaceable(const struct woq_out *o, struct woq_error *err)
             continue;
         n++;
         config = config || !strcmp(e->d_name, "config.json");
-        if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
+        if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
+            !is_chat_folder(d, e->d_name)) {
             woq_fail(err, WOQ_EUSAGE, "remove it yourself, or choose another name",
                      "'%s' holds a folder '%s': --force replaces only model folders", o->path,
                      e->d_name);
@@ -152,10 +177,16 @@ static char *path_of(const struct woq_out *o, const char *name)
 
 static int open_in(struct woq_out *o, const char *name, int flags, int *fd, struct woq_error *err)
 {
+    const char *in = name && (flags & O_CREAT) ? strchr(name, '/') : NULL;
     char *path;
 
     pthread_mutex_lock(&o->lock);
     path = path_of(o, name);
+    if (path && in) { /* a failure shows when the file is opened */
+        path[strlen(path) - strlen(in)] = '\0';
+        (void)mkdir(path, 0777);
+        path[strlen(path)] = '/';
+    }
     *fd = path ? open(path, O_RDWR | O_CLOEXEC | flags, 0666) : -1;
     pthread_mutex_unlock(&o->lock);
     if (!path)
@@ -216,21 +247,45 @@ uint64_t woq_out_free_bytes(const struct woq_out *o)
     return (uint64_t)s.f_bavail * s.f_frsize;
 }
 
-static void remove_tree(const char *path, bool is_folder)
+/* Not through a symbolic link. */
+static void remove_files(const char *path)
 {
-    DIR *d = is_folder ? opendir(path) : NULL;
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
     const struct dirent *e;
 
-    if (!is_folder) {
-        unlink(path);
-        return;
-    }
+    if (!d && fd >= 0)
+        close(fd);
     while (d && (e = readdir(d)))
         if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
             unlinkat(dirfd(d), e->d_name, 0);
     if (d)
         closedir(d);
     rmdir(path);
+}
+
+/* PATH/additional_chat_templates, malloc'ed. */
+static char *chat_folder(const char *path)
+{
+    const size_t n = strlen(path) + sizeof "/" WOQ_CHAT_FOLDER;
+    char *inner = malloc(n);
+
+    if (inner)
+        snprintf(inner, n, "%s/" WOQ_CHAT_FOLDER, path);
+    return inner;
+}
+
+static void remove_tree(const char *path, bool is_folder)
+{
+    char *inner = is_folder ? chat_folder(path) : NULL;
+
+    if (inner)
+        remove_files(inner);
+    free(inner);
+    if (is_folder)
+        remove_files(path);
+    else
+        unlink(path);
 }
 
 static int sync_folder(const char *path, struct woq_error *err)
@@ -290,8 +345,12 @@ static int claim(struct woq_out *o, struct woq_error *err)
 
 int woq_out_commit(struct woq_out *o, struct woq_error *err)
 {
+    char *inner = o->is_folder ? chat_folder(o->temp) : NULL;
     int rc = o->is_folder ? sync_folder(o->temp, err) : WOQ_OK;
 
+    if (rc == WOQ_OK && inner && access(inner, F_OK) == 0)
+        rc = sync_folder(inner, err);
+    free(inner);
     pthread_mutex_lock(&o->lock);
     if (rc == WOQ_OK)
         rc = o->force ? replace(o, err) : claim(o, err);

@@ -2,7 +2,8 @@
  *
  * Everything is written under a temporary name beside the final one (same file system, so that the
  * rename is atomic), synced, and renamed by commit. An existing name is replaced only with `force`,
- * and a folder only if it holds what a checkpoint holds: plain files and a config.json. */
+ * and a folder only if it holds what a checkpoint holds: plain files, a config.json, chat templates
+ * in the folder of their own (WOQ_CHAT_FOLDER), the only one there may be. */
 #ifndef WOQ_FORMATS_OUT_H
 #define WOQ_FORMATS_OUT_H
 #include <pthread.h>
@@ -19,7 +20,8 @@ struct woq_out {
 /* `path` may not exist unless force. Creates the temporary folder, or nothing yet for a file. */
 int woq_out_open(struct woq_out *o, const char *path, bool is_folder, bool force,
                  struct woq_error *err);
-/* A new file: `name` inside the folder; NULL for the file itself. The caller closes *fd. */
+/* A new file: `name` inside the folder, or in WOQ_CHAT_FOLDER inside it; NULL for the file itself.
+ * The caller closes *fd. */
 int woq_out_create(struct woq_out *o, const char *name, int *fd, struct woq_error *err);
 /* An existing file inside the folder, for corrections; and its removal. */
 int woq_out_reopen(struct woq_out *o, const char *name, int *fd, struct woq_error *err);

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <woq/chat.h>
 #include <woq/json.h>
 
 /* Files that travel with a model (formats.md 5). */
@@ -171,6 +172,31 @@ static int take_python(struct woq_source *s, const char *folder, struct woq_erro
     return rc;
 }
 
+/* Chat templates with names lie in a folder of their own. */
+static int take_templates(struct woq_source *s, const char *folder, struct woq_error *err)
+{
+    struct dirent **list = NULL;
+    struct woq_str path = { 0 };
+    int rc = WOQ_OK;
+
+    if (woq_str_addf(&path, "%s/" WOQ_CHAT_FOLDER, folder) < 0)
+        return woq_fail_nomem(err, strlen(folder));
+    const int n = scandir(path.s, &list, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        const char *name = list[i]->d_name;
+        const size_t len = strlen(name);
+        char file[320];
+
+        (void)snprintf(file, sizeof file, WOQ_CHAT_FOLDER "/%s", name);
+        if (rc == WOQ_OK && name[0] != '.' && len > 6 && !strcmp(name + len - 6, ".jinja"))
+            rc = take_side(s, folder, file, err);
+        free(list[i]);
+    }
+    free(list);
+    woq_str_release(&path);
+    return rc;
+}
+
 static int parse_config(struct woq_source *s, const char *folder, struct woq_error *err)
 {
     int rc;
@@ -196,6 +222,8 @@ static int take_sides(struct woq_source *s, const char *folder, struct woq_error
         rc = parse_config(s, folder, err);
     for (size_t i = 1; rc == WOQ_OK && i < sizeof side_names / sizeof *side_names; i++)
         rc = take_side(s, folder, side_names[i], err);
+    if (rc == WOQ_OK)
+        rc = take_templates(s, folder, err);
     return rc == WOQ_OK ? take_python(s, folder, err) : rc;
 }
 

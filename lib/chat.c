@@ -2,6 +2,7 @@
 #include <woq/chat.h>
 #include <woq/json.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,8 @@ struct files {
     woq_tokenizer_file *file;
     void *ctx;
     struct woq_json *config, *map, *old; /* parsed, NULL if absent */
+    const char *jinja;                   /* chat_template.jinja, or NULL */
+    size_t jinja_bytes;
 };
 
 static int load_json(const struct files *f, const char *name, struct woq_json **v,
@@ -34,6 +37,7 @@ static int load(struct files *f, woq_tokenizer_file *file, void *ctx, struct woq
     int rc;
 
     *f = (struct files){ .file = file, .ctx = ctx };
+    f->jinja = file ? file(ctx, "chat_template.jinja", &f->jinja_bytes) : NULL;
     if ((rc = load_json(f, "tokenizer_config.json", &f->config, err)) == WOQ_OK &&
         (rc = load_json(f, "special_tokens_map.json", &f->map, err)) == WOQ_OK)
         rc = load_json(f, "chat_template.json", &f->old, err);
@@ -47,15 +51,24 @@ static void unload(struct files *f)
     woq_json_free(f->old);
 }
 
-/* The text of template `name` ("default": also of the only one), or NULL. */
+/* The text of template `name` ("default": also of the only one), or NULL. Those in files of their
+ * own hide those of tokenizer_config.json. */
 static const char *template_text(const struct files *f, const char *name, size_t *bytes)
 {
     const bool only = !strcmp(name, "default");
     const struct woq_json *list = woq_json_get(f->config, "chat_template");
-    const char *text = only ? f->file(f->ctx, "chat_template.jinja", bytes) : NULL;
+    char path[256];
+    const char *text = NULL;
 
+    if (!only &&
+        (size_t)snprintf(path, sizeof path, WOQ_CHAT_FOLDER "/%s.jinja", name) < sizeof path)
+        text = f->file(f->ctx, path, bytes);
     if (text)
         return text;
+    if (f->jinja) {
+        *bytes = f->jinja_bytes;
+        return only ? f->jinja : NULL;
+    }
     if (only && !(text = woq_json_get_str(f->old, "chat_template")))
         text = woq_json_str(list);
     if (!text)
@@ -112,18 +125,65 @@ static int open_templates(struct woq_chat *c, const struct files *f, struct woq_
     return rc;
 }
 
-int woq_chat_default(char **text, woq_tokenizer_file *file, void *ctx, struct woq_error *err)
+/* Appends template `name`, once. */
+static int list_template(struct woq_json *list, const struct files *f, const char *name,
+                         struct woq_error *err)
 {
-    struct files f;
     size_t bytes = 0;
-    const char *found;
+    const char *text = template_text(f, name, &bytes);
+    char *copy;
+
+    woq_json_each(item, list)
+    {
+        if (!strcmp(woq_json_get_str(item, "name"), name))
+            return WOQ_OK;
+    }
+    if (!text)
+        return WOQ_OK;
+    if (!(copy = strndup(text, bytes)))
+        return woq_fail_nomem(err, bytes);
+    struct woq_json *item = woq_json_object();
+
+    woq_json_set_str(item, "name", name);
+    woq_json_set_str(item, "template", copy);
+    woq_json_push(list, item);
+    free(copy);
+    return WOQ_OK;
+}
+
+int woq_chat_list(struct woq_json **out, woq_tokenizer_file *file, woq_chat_name *name, void *ctx,
+                  struct woq_error *err)
+{
+    static const char folder[] = WOQ_CHAT_FOLDER "/", end[] = ".jinja";
+    struct woq_json *list = woq_json_array();
+    struct files f;
+    const char *path;
     int rc = load(&f, file, ctx, err);
 
-    *text = NULL;
-    found = rc == WOQ_OK ? template_text(&f, "default", &bytes) : NULL;
-    if (found && !(*text = strndup(found, bytes)))
-        rc = woq_fail_nomem(err, bytes);
+    if (rc == WOQ_OK)
+        rc = list_template(list, &f, "default", err);
+    for (size_t i = 0; rc == WOQ_OK && (path = name(ctx, i)); i++) {
+        const size_t n = strlen(path), a = sizeof folder - 1, b = sizeof end - 1;
+        char stem[256];
+
+        if (n <= a + b || strncmp(path, folder, a) != 0 || strcmp(path + n - b, end) != 0)
+            continue;
+        (void)snprintf(stem, sizeof stem, "%.*s", (int)(n - a - b), path + a);
+        rc = list_template(list, &f, stem, err);
+    }
+    woq_json_each(item, woq_json_get(f.config, "chat_template"))
+    {
+        const char *is = woq_json_get_str(item, "name");
+
+        if (rc == WOQ_OK && is)
+            rc = list_template(list, &f, is, err);
+    }
     unload(&f);
+    if (rc < 0 || !woq_json_len(list)) {
+        woq_json_free(list);
+        list = NULL;
+    }
+    *out = list;
     return rc;
 }
 

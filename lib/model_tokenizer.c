@@ -38,9 +38,16 @@ int woq_modl_chat(const struct woq_frame *modl, struct woq_tokenizer **t, struct
     return rc;
 }
 
-int woq_modl_chat_template(const struct woq_frame *modl, char **text, struct woq_error *err)
+static const char *frame_name(void *ctx, size_t i)
+{
+    const struct woq_frame *f = ctx;
+
+    return i < f->n_arrays ? f->arrays[i].name : NULL;
+}
+
+int woq_modl_chat_list(const struct woq_frame *modl, struct woq_json **list, struct woq_error *err)
 {
     struct woq_frame view = *modl;
 
-    return woq_chat_default(text, frame_file, &view, err);
+    return woq_chat_list(list, frame_file, frame_name, &view, err);
 }

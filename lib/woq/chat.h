@@ -15,10 +15,13 @@ struct woq_chat_options {
 
 struct woq_chat; /* templates, and the variables that a model always sets (bos_token ...) */
 
-/* From the files of a model, by their names: chat_template.jinja, else chat_template.json, else
- * chat_template of tokenizer_config.json (a text, or a list of named ones: "default", and
- * "tool_use" for conversations with tools). `o` must outlive the chat. A model without a template
- * is WOQ_ETYPE, unless o->chat_template is a file. */
+/* Where a model has further templates: NAME.jinja. */
+#define WOQ_CHAT_FOLDER "additional_chat_templates"
+
+/* From the files of a model, by their names: chat_template.jinja with those in WOQ_CHAT_FOLDER,
+ * else chat_template.json, else chat_template of tokenizer_config.json (a text, or a list of named
+ * ones: "default", and "tool_use" for conversations with tools). `o` must outlive the chat. A model
+ * without a template is WOQ_ETYPE, unless o->chat_template is a file. */
 int woq_chat_from_files(struct woq_chat **c, woq_tokenizer_file *file, void *ctx,
                         const struct woq_chat_options *o, struct woq_error *err);
 void woq_chat_close(struct woq_chat *c); /* NULL is fine */
@@ -31,8 +34,12 @@ int woq_chat_text(const struct woq_chat *c, const char *json, size_t bytes, stru
 int woq_chat_encode(const struct woq_chat *c, const struct woq_tokenizer *t, const char *json,
                     size_t bytes, struct woq_ids *out, struct woq_error *err);
 
-/* The text of a model's template, of named ones the default, malloc'ed; NULL if there is none. */
-int woq_chat_default(char **text, woq_tokenizer_file *file, void *ctx, struct woq_error *err);
+typedef const char *woq_chat_name(void *ctx, size_t i); /* of a model's file i; NULL at the end */
+
+/* All templates of a model as tokenizer_config.json lists them, [{"name", "template"}], a default
+ * first; NULL if there is none. The caller frees. */
+int woq_chat_list(struct woq_json **list, woq_tokenizer_file *file, woq_chat_name *name, void *ctx,
+                  struct woq_error *err);
 
 /* Calls fn on the JSON of each conversation of a file ("-": standard input): the file is one, or
  * each of its lines. */

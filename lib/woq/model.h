@@ -20,8 +20,8 @@ int woq_modl_tokenizer(const struct woq_frame *modl, struct woq_tokenizer **t,
 /* The tokenizer and the chat template (chat.h); both or none. */
 int woq_modl_chat(const struct woq_frame *modl, struct woq_tokenizer **t, struct woq_chat **c,
                   const struct woq_chat_options *o, struct woq_error *err);
-/* The text of the template that counts, malloc'ed; NULL if the model came without one. */
-int woq_modl_chat_template(const struct woq_frame *modl, char **text, struct woq_error *err);
+/* All chat templates (woq_chat_list); the caller frees. */
+int woq_modl_chat_list(const struct woq_frame *modl, struct woq_json **list, struct woq_error *err);
 
 /* Sets meta of a weight frame: "name", "role", "block" (if any), "group" (if any). */
 int woq_tensor_meta(struct woq_frame *f, const struct woq_arch *a, const char *name,

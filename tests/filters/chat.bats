@@ -99,6 +99,71 @@ text() { woq-tokens -m m --print-chat "$@"; }
         cmp got want
     done
 }
+@test "templates with names travel, in a list or as files: stream, folder, GGUF and back" {
+    mkdir -p hf/additional_chat_templates
+    sed 's/"vocab_size": 96/"vocab_size": 800/' "$GOLDEN/tiny-llama/hf/config.json" >hf/config.json
+    woq-gen --config hf/config.json | woq-pack --out w --format safetensors
+    cp w/model.safetensors "$GOLDEN/tokenizers/smollm/tokenizer.json" hf
+    A=additional_chat_templates
+    printf 'D\n' >hf/chat_template.jinja
+    printf 'T\n\n' >hf/$A/tool_use.jinja
+    printf 'Ré' >hf/$A/rag-v2.jinja
+    echo no >hf/$A/notes.txt
+    echo '{"chat_template":[{"name":"default","template":"x"},{"name":"hidden","template":"x"}]}' >hf/tokenizer_config.json
+    all() { # MODEL NAME OF RAG
+        woq-tokens -m "$1" --print-chat --chat c.jsonl # the second one has tools
+        woq-tokens -m "$1" --print-chat --chat c.json --chat-template "$2"
+        run -2 --separate-stderr woq-tokens -m "$1" --print-chat --chat c.json --chat-template hidden
+        [[ $stderr == *'the model has none of that name'* ]]
+    }
+    all hf rag-v2 >want
+    printf 'DT\nRé' | cmp - want
+    woq-extract hf >s.wts
+    woq-pack --out folder --format safetensors s.wts
+    rm hf/$A/notes.txt
+    diff -r hf/$A folder/$A
+    woq-pack --out x.gguf --format gguf s.wts
+    woq-extract x.gguf >back.wts
+    woq-pack --out again --format safetensors back.wts
+    all s.wts rag-v2 | cmp - want
+    all folder rag-v2 | cmp - want
+    woq-pack --out y.gguf --format gguf back.wts
+    for model in x.gguf back.wts again y.gguf; do
+        all $model rag_v2 | cmp - want # GGUF's names have letters and digits
+    done
+    LC_ALL=C sed -i 's/tokenizer.ggml.add_bos_token/tokenizer.chat_template.abcd/' y.gguf
+    run -1 --separate-stderr woq-extract y.gguf
+    [[ $stderr == *"key 'tokenizer.chat_template.abcd' is no text in UTF-8"* ]]
+    # a list without a default stays one
+    rm -r hf/$A hf/chat_template.jinja
+    echo '{"chat_template":[{"name":"b","template":"B"},{"name":"a","template":"A"}]}' >hf/tokenizer_config.json
+    woq-extract hf | woq-pack --out z.gguf --format gguf
+    run -0 woq-tokens -m z.gguf --print-chat --chat c.json --chat-template a
+    [ "$output" = A ]
+    run -1 --separate-stderr woq-tokens -m z.gguf --print-chat --chat c.json
+    [[ $stderr == *'the model has no chat template'* ]]
+    echo '{"chat_template":[{"name":"a-b","template":"B"},{"name":"a.b","template":"A"}]}' >hf/tokenizer_config.json
+    run -1 --separate-stderr bash -c 'woq-extract hf | woq-pack --out q.gguf --format gguf'
+    [[ $stderr == *"the chat templates 'a-b' and 'a.b' are both 'a_b' in GGUF"*'hint: give one of them another name'* ]]
+}
+@test "--force takes a folder of chat templates away, nothing else" {
+    woq-gen --llama hidden=32,inter=32,layers=1,heads=2,kv=2,vocab=9 >g.wts
+    woq-pack -q --format safetensors --out old g.wts
+    mkdir old/additional_chat_templates away
+    echo a >old/additional_chat_templates/a.jinja
+    echo keep >away/keep
+    woq-pack -q --force --format safetensors --out old g.wts
+    [ ! -e old/additional_chat_templates ]
+    mkdir old/additional_chat_templates
+    echo b >old/additional_chat_templates/mine
+    run -2 --separate-stderr woq-pack -q --force --format safetensors --out old g.wts
+    [[ $stderr == *"holds a folder 'additional_chat_templates': --force replaces only model folders"* ]]
+    rm -r old/additional_chat_templates
+    ln -s ../away old/additional_chat_templates
+    woq-pack -q --force --format safetensors --out old g.wts
+    [ "$(cat away/keep)" = keep ]
+    run ! ls old/additional_chat_templates
+}
 @test "woq-calib --chat: the samples that woq-tokens makes of the same conversations" {
     woq-gen --llama hidden=32,inter=32,layers=1,heads=2,kv=2,vocab=720 | woq-pack -q --format safetensors --out w
     mv w/config.json w/model.safetensors m

@@ -133,13 +133,17 @@ static void test_to_json(void **state)
     struct woq_ids ids = { 0 };
     struct woq_tokenizer *t;
     struct woq_json *c = NULL;
-    char chat[] = "{% if \"x\" %}\n{% endif %}";
+    const char *chat = "{% if \"x\" %}\n{% endif %}";
+    struct woq_json *item = woq_json_object();
 
     (void)state;
     v.add_bos = 1;
     v.add_eos = 1;
     v.pre = NULL; /* "default" */
-    v.chat_template = chat;
+    v.chat_templates = woq_json_array();
+    woq_json_set_str(item, "name", "default");
+    woq_json_set_str(item, "template", chat);
+    woq_json_push(v.chat_templates, item);
     assert_int_equal(woq_gguf_vocab_to_json(&v, &json, &config, &err), WOQ_OK);
     t = open_tokenizer(json.s, json.len, config.s);
     assert_int_equal(woq_tokenizer_bos(t), 3);
@@ -153,7 +157,8 @@ static void test_to_json(void **state)
     assert_int_equal(ids.ids[3], 4);
     assert_int_equal(ids.ids[4], 4);
     assert_int_equal(woq_json_parse(&c, config.s, config.len, &err), WOQ_OK);
-    assert_string_equal(woq_json_get_str(c, "chat_template"), v.chat_template);
+    assert_string_equal(woq_json_get_str(c, "chat_template"), chat);
+    woq_json_free(v.chat_templates);
     woq_json_free(c);
     woq_ids_release(&ids);
     woq_tokenizer_close(t);

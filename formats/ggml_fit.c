@@ -260,6 +260,66 @@ static void share_units(struct woq_fit *f, const struct woq_fit_spec *spec)
     set_grid(&s, f->scale, f->min, 0, 0);
 }
 
+/* --- groups with a scale of their own in f16 --- */
+
+/* scale: where it was, or the next f16 toward zero (step -1) or away from it (1). */
+static void step_f16(float scale[LANES], int step)
+{
+    const struct woq_kernels *k = woq_kernels();
+    uint16_t h[LANES];
+
+    k->f32_to_f16(h, scale, LANES);
+    for (size_t g = 0; g < LANES; g++)
+        if (h[g] & 0x7fff)
+            h[g] = (uint16_t)(h[g] + step);
+    k->f16_to_f32(scale, h, LANES);
+}
+
+/* Rounds scales and minima to f16: to that of three scales, each with the minimum that suits it,
+ * for codes as they are and for codes one lower, which leaves the least error. Groups that were on
+ * a grid of f16 before, whose minimum is exact at their lowest value only, are found again. */
+static void round_groups(struct woq_fit *f, const struct woq_fit_spec *spec)
+{
+    static const int steps[][2] = { { 0, 0 }, { -1, 0 }, { 1, 0 }, { 0, 1 }, { -1, 1 }, { 1, 1 } };
+    const struct woq_kernels *k = woq_kernels();
+    const bool with_min = spec->grid.kind == WOQ_TILE_MIN;
+    const size_t n_steps = with_min ? 6 : 3;
+    float from[LANES], from_min[LANES], least[LANES], w[LANES] = { 0 }, wx[LANES] = { 0 };
+
+    for (size_t i = 0; i < spec->grid.n && with_min; i++)
+        for (size_t g = 0; g < LANES; g++) {
+            w[g] += f->weight[i * LANES + g];
+            wx[g] += f->weight[i * LANES + g] * f->x[i * LANES + g];
+        }
+    round_f16(f->scale, LANES);
+    memcpy(from, f->scale, sizeof from);
+    memcpy(from_min, f->min, sizeof from_min);
+    round_f16(f->min, LANES);
+    for (size_t t = 0; t < n_steps; t++) {
+        float scale[LANES], min[LANES];
+        struct woq_tile_sums a;
+
+        memcpy(scale, from, sizeof scale);
+        memcpy(min, from_min, sizeof min);
+        step_f16(scale, steps[t][0]);
+        if (with_min) {
+            for (size_t g = 0; g < LANES && steps[t][1]; g++)
+                min[g] += scale[g];
+            k->tile_sums(&a, f->x, f->weight, &spec->grid, scale, min);
+            for (size_t g = 0; g < LANES; g++)
+                min[g] = (wx[g] - scale[g] * a.l[g]) / w[g];
+            round_f16(min, LANES);
+        }
+        k->tile_sums(&a, f->x, f->weight, &spec->grid, scale, min);
+        for (size_t g = 0; g < LANES; g++)
+            if (t == 0 || a.err[g] < least[g]) {
+                least[g] = a.err[g];
+                f->scale[g] = scale[g];
+                f->min[g] = min[g];
+            }
+    }
+}
+
 void woq_fit_groups(struct woq_fit *f, const struct woq_fit_spec *spec, const float *src,
                     const float *weight, size_t n_groups)
 {
@@ -269,12 +329,10 @@ void woq_fit_groups(struct woq_fit *f, const struct woq_fit_spec *spec, const fl
 
     load(f, n, src, weight, n_groups);
     k->tile_fit(f->scale, f->min, f->x, f->weight, &spec->grid);
-    if (spec->scale_hi) {
+    if (spec->scale_hi)
         share_units(f, spec);
-    } else {
-        round_f16(f->scale, LANES);
-        round_f16(f->min, LANES);
-    }
+    else
+        round_groups(f, spec);
     k->tile_codes(codes, f->x, &spec->grid, f->scale, f->min);
     for (size_t g = 0; g < LANES; g++)
         for (size_t i = 0; i < n; i++)

@@ -112,7 +112,7 @@ check-emulated: $(EMULATED:%=$(B)/unit/%)
 bench: all $(BENCH)  ## measure: every figure beside what it is to be compared with, in one table
 	$(Q)PATH="$(abspath $(BIN)):$$PATH" WOQ_BUILD="$(abspath $(B))" tests/bench/run $(BENCH) \
 		$(wildcard tests/bench/*.sh)
-interop: all  ## what woq-pack writes in the loaders it is for (PyPI packages into build/interop, 7 GB)
+interop: all  ## what woq-pack writes in the loaders it is for (PyPI packages into build/interop, 13 GB)
 	$(Q)PATH="$(abspath $(BIN)):$$PATH" tests/interop/run $(B)
 lint: all man layers  ## formatting, static analysis, shell scripts, man pages, recipes
 	$(Q)tests/lint/lint $(B)

@@ -53,7 +53,7 @@ static const struct woq_opt table[] = {
       "packed formats: type of scales; auto is f16, for compressed-tensors that of float tensors",
       .choices = "auto|f16|bf16|f32" },
     { WOQ_OPT_STR, 0, "checkpoint-format", "NAME", &opts.checkpoint_format, false,
-      "gptq: gptq or gptq_v2, how zero points are stored; awq: gemm or gemv; inc: huggingface or default, its own; autoround: its packing_format; "
+      "gptq: gptq or gptq_v2, how zero points are stored, gptq_p by planes; awq: gemm or gemv; inc: huggingface or default, its own; autoround: its packing_format; "
       "compressed-tensors: pack-quantized, int-quantized, float-quantized ...; auto: what most loaders know" },
     { WOQ_OPT_SIZE, 0, "shard-size", "SIZE", &opts.shard_bytes, false,
       "folders: start another file beyond this many bytes" },

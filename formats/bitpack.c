@@ -15,12 +15,13 @@ struct masks {
     unsigned s1, s2, s3; /* how far the upper value of a pair, of a pair of pairs ... moves */
     uint64_t m0, m1, m2; /* the lower ones: `bits` of 16, 2 * bits of 32, 4 * bits of 64 */
     uint64_t all;        /* 8 * bits */
+    uint64_t bytes;      /* `bits` of each byte */
 };
 
 static struct masks masks_for(int bits)
 {
     const unsigned b = (unsigned)bits;
-    struct masks m = { 8 - b, 2 * (8 - b), 4 * (8 - b), 0, 0, 0, 0 };
+    struct masks m = { .s1 = 8 - b, .s2 = 2 * (8 - b), .s3 = 4 * (8 - b) };
 
     for (unsigned i = 0; i < 64; i++) {
         const uint64_t one = (uint64_t)1 << i;
@@ -28,6 +29,7 @@ static struct masks masks_for(int bits)
         m.m1 |= i % 32 < 2 * b ? one : 0;
         m.m2 |= i < 4 * b ? one : 0;
         m.all |= i < 8 * b ? one : 0;
+        m.bytes |= i % 8 < b ? one : 0;
     }
     return m;
 }
@@ -86,6 +88,13 @@ static inline void unpack32(uint8_t *f, const uint32_t *w, size_t step, int bits
     }
 }
 
+enum { PLANES = 3 }; /* of 4, 2 and 1 bits */
+
+static inline unsigned plane_width(int plane)
+{
+    return 4U >> plane;
+}
+
 struct job {
     uint8_t *words;
     uint8_t *fields;
@@ -93,7 +102,7 @@ struct job {
     size_t line_step, field_step; /* of fields */
     size_t n_words;               /* of a line */
     size_t word_step, line_words; /* in words: to the next word, to the next line */
-    struct masks masks;
+    struct masks masks, planes[PLANES];
     bool pack;
 };
 
@@ -118,6 +127,39 @@ static inline void rows_tile(const struct job *j, size_t l0, size_t l1, size_t f
             else
                 unpack32(field, w, j->word_step, bits, &m);
         }
+}
+
+/* 32 fields and their words by planes: eight of a plane lie within a word. */
+static inline void planes32(const struct job *j, uint32_t *w, uint8_t *f)
+{
+    for (size_t k = 0; k < 4; k++) {
+        uint64_t x = 0;
+        unsigned done = 0; /* bits of a field, and words */
+        if (j->pack)
+            memcpy(&x, f + 8 * k, sizeof x);
+        for (int p = 0; p < PLANES; p++) {
+            const unsigned width = plane_width(p), at = 8 * (unsigned)k * width, shift = at % 32;
+            uint32_t *word = w + (done + at / 32) * j->word_step;
+            if (!((unsigned)j->m.bits & width))
+                continue;
+            if (j->pack)
+                *word = (shift ? *word : 0) |
+                        (uint32_t)squeeze(x >> done & j->planes[p].bytes, &j->planes[p]) << shift;
+            else
+                x |= spread(*word >> shift, &j->planes[p]) << done;
+            done += width;
+        }
+        if (!j->pack)
+            memcpy(f + 8 * k, &x, sizeof x);
+    }
+}
+
+static void planes_tile(const struct job *j, size_t l0, size_t l1, size_t f0, size_t f1)
+{
+    for (size_t f = f0; f < f1; f += UNIT)
+        for (size_t l = l0; l < l1; l++)
+            planes32(j, word_at(j, l, f / UNIT * (size_t)j->m.bits),
+                     j->fields + l * j->line_step + f);
 }
 
 /* Which field of a word lies at each place. */
@@ -202,6 +244,30 @@ static void any_field(const struct job *j, size_t l, size_t f)
     *field = (uint8_t)(x & (((uint64_t)1 << bits) - 1));
 }
 
+/* The same by planes. */
+static void any_planes(const struct job *j, size_t l, size_t f)
+{
+    uint8_t *field = j->fields + l * j->line_step + f * j->field_step;
+    const uint32_t x = j->pack ? *field : 0;
+    unsigned done = 0, all = 0;
+
+    for (int p = 0; p < PLANES; p++) {
+        const unsigned width = plane_width(p), at = (unsigned)(f % UNIT) * width, shift = at % 32;
+        const uint32_t mask = (1U << width) - 1;
+        uint32_t *word;
+        if (!((unsigned)j->m.bits & width))
+            continue;
+        word = word_at(j, l, f / UNIT * (size_t)j->m.bits + done + at / 32);
+        if (j->pack)
+            *word = (shift ? *word : 0) | (x >> done & mask) << shift;
+        else
+            all |= (*word >> shift & mask) << done;
+        done += width;
+    }
+    if (!j->pack)
+        *field = (uint8_t)all;
+}
+
 static void rows_tile_of(const struct job *j, size_t l0, size_t l1, size_t f0, size_t f1)
 {
     /* A constant `bits` unrolls the loops of pack32. */
@@ -231,13 +297,13 @@ static void tile(const struct job *j, size_t l0, size_t l1, size_t f0, size_t f1
         columns_tile(j, l0, l1, f0, f1);
         return;
     }
-    if (j->m.order == WOQ_FIELDS_DENSE && j->field_step == 1) {
+    if (j->field_step == 1 && (j->m.order == WOQ_FIELDS_DENSE || j->m.order == WOQ_FIELDS_PLANAR)) {
         done = f0 + (f1 - f0) / UNIT * UNIT;
-        rows_tile_of(j, l0, l1, f0, done);
+        (j->m.order == WOQ_FIELDS_DENSE ? rows_tile_of : planes_tile)(j, l0, l1, f0, done);
     }
     for (size_t l = l0; l < l1; l++)
         for (size_t f = done; f < f1; f++)
-            any_field(j, l, f);
+            (j->m.order == WOQ_FIELDS_PLANAR ? any_planes : any_field)(j, l, f);
 }
 
 /* Each row of words is on another page: all tiles of an item visit a block of them before the next.
@@ -256,10 +322,28 @@ static void walk(void *ctx, size_t item, int thread)
     }
 }
 
+/* Words that fields fill without a rest, or one plane, are dense. */
+static enum woq_field_order order_of(const struct woq_bitmat *m)
+{
+    if (m->order == WOQ_FIELDS_WHOLE && m->word_bits == 32 && 32 % m->bits == 0)
+        return WOQ_FIELDS_DENSE;
+    if (m->order == WOQ_FIELDS_PLANAR && (m->bits & (m->bits - 1)) == 0)
+        return WOQ_FIELDS_DENSE;
+    return m->order;
+}
+
+bool woq_bitmat_alike(const struct woq_bitmat *a, const struct woq_bitmat *b)
+{
+    return a->bits == b->bits && a->word_bits == b->word_bits && order_of(a) == order_of(b) &&
+           a->words_first == b->words_first;
+}
+
 size_t woq_bitmat_words(const struct woq_bitmat *m)
 {
     const size_t bits = (size_t)m->bits, per = (size_t)m->word_bits / bits;
 
+    if (order_of(m) == WOQ_FIELDS_PLANAR)
+        return (m->n_fields / UNIT + (m->n_fields % UNIT != 0)) * bits;
     if (m->order == WOQ_FIELDS_WHOLE)
         return m->n_fields / per + (m->n_fields % per != 0);
     return m->n_fields / 32 * bits + (m->n_fields % 32 * bits + 31) / 32;
@@ -284,8 +368,12 @@ static void run(void *words, uint8_t *fields, size_t line_step, size_t field_ste
 
     j.word_step = m->words_first ? m->n_lines : 1;
     j.line_words = m->words_first ? 1 : j.n_words;
-    if (j.m.order == WOQ_FIELDS_WHOLE && j.m.word_bits == 32 && 32 % j.m.bits == 0)
-        j.m.order = WOQ_FIELDS_DENSE; /* nothing is left over: the same, and fast */
+    j.m.order = order_of(m);
+    for (int p = 0; p < PLANES; p++)
+        j.planes[p] = masks_for((int)plane_width(p));
+    if (j.m.order == WOQ_FIELDS_PLANAR && pack &&
+        m->n_fields % UNIT) /* words where no field begins */
+        memset(words, 0, woq_bitmat_bytes(m));
     woq_parallel((m->n_lines + ITEM - 1) / ITEM, walk, &j);
 }
 

@@ -15,6 +15,9 @@ enum woq_field_order {
     WOQ_FIELDS_DENSE, /* field i at bit i * bits of the line; words of 32 bits */
     WOQ_FIELDS_WHOLE, /* as many to a word as fit; bits that are left over are 0 */
     WOQ_FIELDS_AWQ,   /* 4 bits; the eight of a word lie in the order 0 2 4 6 1 3 5 7 */
+    /* 32 fields fill `bits` words by planes, that of the lowest 4 bits first, then of 2, then of 1
+     * (7 = 4 + 2 + 1); in a plane fields lie densely. 1, 2, 4 and 8 bits: as WOQ_FIELDS_DENSE. */
+    WOQ_FIELDS_PLANAR,
 };
 
 struct woq_bitmat {
@@ -28,6 +31,9 @@ struct woq_bitmat {
 /* Words of a line; the last one is filled with zero bits. */
 size_t woq_bitmat_words(const struct woq_bitmat *m);
 size_t woq_bitmat_bytes(const struct woq_bitmat *m);
+
+/* The same fields make the same words: sizes are equal. */
+bool woq_bitmat_alike(const struct woq_bitmat *a, const struct woq_bitmat *b);
 
 /* Field f of line l is fields[l * line_step + f * field_step], below 2^bits. `words` is aligned as
  * its words are; in parallel over lines. */

@@ -33,17 +33,25 @@ static void use(struct woq_linear_told *c, const struct woq_packed_layout *layou
 /* formats.md 4.a */
 static int read_gptq(struct woq_linear_told *c, const struct woq_json *q, struct woq_error *err)
 {
+    static const struct woq_packed_layout *const layouts[] = { &woq_layout_gptq_v1,
+                                                               &woq_layout_gptq_v2,
+                                                               &woq_layout_gptq_p };
     const char *format = woq_json_get_str(q, "checkpoint_format");
 
     if (!format)
         format = woq_json_get_str(q, "format");
-    if (format && strcmp(format, "gptq") != 0 && strcmp(format, "gptq_v2") != 0)
-        return woq_fail(err, WOQ_EUNSUPPORTED, "write it again as gptq or gptq_v2",
-                        "config.json: checkpoint_format '%s' is not read, want gptq or gptq_v2",
-                        format);
+    if (!format)
+        format = "gptq";
     /* Neural Compressor says gptq too: its own tensor beside the codes tells. */
     use(c, &woq_layout_inc);
-    use(c, format && !strcmp(format, "gptq_v2") ? &woq_layout_gptq_v2 : &woq_layout_gptq_v1);
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++)
+        if (strcmp(layouts[i]->form, format) == 0)
+            use(c, layouts[i]);
+    if (c->n_kinds < 2)
+        return woq_fail(err, WOQ_EUNSUPPORTED, "write it again as gptq or gptq_v2",
+                        "config.json: checkpoint_format '%s' is not read, want gptq, gptq_v2 or "
+                        "gptq_p",
+                        format);
     c->sym = woq_json_get_bool(q, "sym", true);
     const int rc = read_sizes(c, q, "bits", "group_size", err);
     if (woq_json_get(q, "dynamic"))

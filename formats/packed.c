@@ -13,15 +13,18 @@
     .kind = { .measure = woq_packed_measure, .load = woq_packed_load, .suffix = { __VA_ARGS__ } }
 #define GPTQ_LIKE                                                                                  \
     KIND("qweight", "scales", "qzeros", "g_idx"), .codes = { false, true },                        \
-    .zeros = { true, false }, .order = WOQ_FIELDS_DENSE, .always_zeros = true,                     \
-    .multiple_in = 32, .multiple_out = 32
-#define GPTQ                                                                                       \
-    GPTQ_LIKE, .name = "GPTQ", .g_idx = WOQ_G_IDX_ALWAYS,                                          \
-    .widths = WIDTH(2) | WIDTH(3) | WIDTH(4) | WIDTH(8)
-#define AUTO_ROUND GPTQ_LIKE, .name = "AutoRound", .widths = WIDTHS_2_TO_8
+    .zeros = { true, false }, .always_zeros = true, .multiple_in = 32, .multiple_out = 32
+#define GPTQ(said) GPTQ_LIKE, .name = "GPTQ", .form = said, .g_idx = WOQ_G_IDX_ALWAYS
+#define GPTQ_DENSE                                                                                 \
+    .order = WOQ_FIELDS_DENSE, .widths = WIDTH(2) | WIDTH(3) | WIDTH(4) | WIDTH(8)
+#define AUTO_ROUND                                                                                 \
+    GPTQ_LIKE, .name = "AutoRound", .order = WOQ_FIELDS_DENSE, .widths = WIDTHS_2_TO_8
 
-const struct woq_packed_layout woq_layout_gptq_v1 = { GPTQ, .minus_one = true };
-const struct woq_packed_layout woq_layout_gptq_v2 = { GPTQ };
+const struct woq_packed_layout woq_layout_gptq_v1 = { GPTQ("gptq"), GPTQ_DENSE, .minus_one = true };
+const struct woq_packed_layout woq_layout_gptq_v2 = { GPTQ("gptq_v2"), GPTQ_DENSE };
+const struct woq_packed_layout woq_layout_gptq_p = {
+    GPTQ("gptq_p"), .order = WOQ_FIELDS_PLANAR, .widths = WIDTHS_2_TO_8
+};
 const struct woq_packed_layout woq_layout_round_v1 = { AUTO_ROUND, .minus_one = true };
 const struct woq_packed_layout woq_layout_round_v2 = { AUTO_ROUND };
 const struct woq_packed_layout woq_layout_round_g_idx = { AUTO_ROUND, .g_idx = WOQ_G_IDX_ALWAYS };

@@ -146,7 +146,7 @@ static struct woq_json *gptq_config(const struct woq_packed_writer *w, struct wo
     woq_json_set_bool(c, "true_sequential", true);
     woq_json_set_bool(c, "static_groups", false);
     woq_json_set_str(c, "quant_method", "gptq");
-    woq_json_set_str(c, "checkpoint_format", w->layout->minus_one ? "gptq" : "gptq_v2");
+    woq_json_set_str(c, "checkpoint_format", w->layout->form);
     woq_json_set_str(c, "pack_dtype", "int32");
     woq_json_set_bool(c, "lm_head", w->lm_head);
     d = dynamic(w, base);
@@ -164,6 +164,8 @@ static void choose_gptq(struct woq_packed_writer *w)
 {
     if (!strcmp(w->form, "gptq_v2"))
         w->layout = &woq_layout_gptq_v2;
+    if (!strcmp(w->form, "gptq_p"))
+        w->layout = &woq_layout_gptq_p;
     if (!strcmp(w->form, "auto"))
         w->plain = &woq_layout_gptq_v2;
 }
@@ -395,7 +397,7 @@ static struct woq_json *round_config(const struct woq_packed_writer *w, struct w
 
 static const struct woq_packed_format formats[] = {
     { .name = "gptq",
-      .forms = "auto gptq gptq_v2",
+      .forms = "auto gptq gptq_v2 gptq_p",
       .side_file = "quantize_config.json",
       .layout = &woq_layout_gptq_v1,
       .minus_one_name = "checkpoint format gptq",
@@ -403,6 +405,7 @@ static const struct woq_packed_format formats[] = {
       /* GPTQModel up to 5.7 turns 3 bits of gptq into gptq_v2 with constants that add 4 to fields
        * (utils/model.py). */
       .plain_widths = 1u << 3,
+      .wide = &woq_layout_gptq_p, /* GPTQModel from 7.3 on; one checkpoint_format tells of all */
       .choose = choose_gptq,
       .config = gptq_config },
     { .name = "awq",

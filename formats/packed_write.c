@@ -2,7 +2,8 @@
  *
  * Formats that store zero points less one cannot hold a zero point of 0 so that all readers agree
  * (formats.md 4.a). The first one switches to the sister layout that stores them plain, and the few
- * words written before are put right at the end. */
+ * words written before are put right at the end. So does the first of a width that only another
+ * layout has. */
 #include <formats/packed_write.h>
 
 #include <formats/ggml_grid.h>
@@ -297,6 +298,8 @@ int woq_packed_put_tensors(struct woq_st_writer *st, struct woq_packed_module *m
     for (size_t i = 0; i < n && rc == WOQ_OK; i++) {
         if (!has_part(m, t[i].part))
             continue;
+        if (t[i].part == WOQ_PART_CODES)
+            m->codes_entry = st->n_entries;
         if (t[i].part == WOQ_PART_ZEROS)
             m->zeros_entry = st->n_entries;
         rc = put_part(st, m, &t[i], err);
@@ -378,6 +381,8 @@ int woq_packed_put(struct woq_packed_writer *w, struct woq_st_writer *st, const 
         return w->format->put_codebook(w, st, f, &q, r, err);
     if (rc == WOQ_OK && w->format->scaled)
         w->layout = q.in_scale ? w->format->scaled : w->format->layout;
+    if (rc == WOQ_OK && w->plain && w->format->wide && !woq_packed_width_ok(w->layout, q.bits))
+        w->layout = w->plain = w->format->wide;
     if (rc == WOQ_OK)
         rc = check_form(w->layout, &q, group_size, err);
     if (rc == WOQ_OK)
@@ -433,25 +438,31 @@ int woq_packed_name(struct woq_packed_writer *w, struct woq_st_writer *st, struc
     return rc;
 }
 
+/* Fields from one layout to another. */
 struct settling {
-    const struct woq_packed_module *m;
+    struct woq_packed_matrix from, to;
+    unsigned add, max; /* to each, modulo max + 1 */
     uint8_t *fields;
 };
 
-/* (z - 1) mod 2^bits to z, in place. */
-static void settle_zeros(void *ctx, void *data, size_t bytes)
+static void settle_fields(void *ctx, void *data, size_t bytes)
 {
     const struct settling *s = ctx;
-    const struct woq_packed_layout *l = s->m->layout;
-    const int max = (1 << s->m->bits) - 1;
-    const struct woq_packed_matrix m =
-        woq_packed_zeros(l, l->order, s->m->bits, s->m->n_out, s->m->n_groups);
 
     (void)bytes;
-    woq_bitmat_unpack(s->fields, m.line_step, m.field_step, &m.m, data);
-    for (size_t i = 0; i < s->m->n_out * s->m->n_groups; i++)
-        s->fields[i] = (uint8_t)((s->fields[i] + 1) & max);
-    woq_bitmat_pack(data, &m.m, s->fields, m.line_step, m.field_step);
+    woq_bitmat_unpack(s->fields, s->from.line_step, s->from.field_step, &s->from.m, data);
+    for (size_t i = 0; i < s->from.m.n_lines * s->from.m.n_fields; i++)
+        s->fields[i] = (uint8_t)((s->fields[i] + s->add) & s->max);
+    woq_bitmat_pack(data, &s->to.m, s->fields, s->to.line_step, s->to.field_step);
+}
+
+static int settle(struct woq_packed_writer *w, struct woq_st_writer *st, size_t entry,
+                  struct settling s, struct woq_error *err)
+{
+    if (!s.add && woq_bitmat_alike(&s.from.m, &s.to.m))
+        return WOQ_OK;
+    s.fields = woq_buf_need(&w->fields, s.from.m.n_lines * s.from.m.n_fields, err);
+    return s.fields ? woq_st_edit(st, entry, settle_fields, &s, err) : WOQ_ENOMEM;
 }
 
 int woq_packed_settle(struct woq_packed_writer *w, struct woq_st_writer *st, struct woq_error *err)
@@ -460,14 +471,24 @@ int woq_packed_settle(struct woq_packed_writer *w, struct woq_st_writer *st, str
 
     for (size_t i = 0; i < w->n_modules && w->layout == w->plain && w->plain && rc == WOQ_OK; i++) {
         struct woq_packed_module *m = &w->modules[i];
-        struct settling s = { m, NULL };
-        if (!m->bits || !m->layout->minus_one)
+        const struct woq_packed_layout *from = m->layout, *to = w->plain;
+        if (!m->bits || from == to)
             continue;
-        s.fields = woq_buf_need(&w->fields, m->n_out * m->n_groups, err);
-        if (!s.fields)
-            return WOQ_ENOMEM;
-        rc = woq_st_edit(st, m->zeros_entry, settle_zeros, &s, err);
-        m->layout = w->plain;
+        const struct settling codes = {
+            .from = woq_packed_codes(from, from->order, m->bits, m->n_out, m->n_in),
+            .to = woq_packed_codes(to, to->order, m->bits, m->n_out, m->n_in),
+            .max = (1U << m->bits) - 1
+        };
+        const struct settling zeros = {
+            .from = woq_packed_zeros(from, from->order, m->bits, m->n_out, m->n_groups),
+            .to = woq_packed_zeros(to, to->order, m->bits, m->n_out, m->n_groups),
+            .add = from->minus_one,
+            .max = codes.max
+        };
+        rc = settle(w, st, m->codes_entry, codes, err);
+        if (rc == WOQ_OK)
+            rc = settle(w, st, m->zeros_entry, zeros, err);
+        m->layout = to;
     }
     return rc;
 }

@@ -17,7 +17,7 @@ struct woq_packed_module {
     size_t n_out, n_in, n_groups;
     const struct woq_packed_layout *layout; /* as it lies in the file */
     const char *codebook;                   /* a name of format.h; NULL: integers */
-    size_t zeros_entry;
+    size_t codes_entry, zeros_entry;
 };
 
 /* A tensor of the linear that is about to be written. */
@@ -45,6 +45,8 @@ struct woq_packed_format {
     bool one_scheme;                         /* the same: one for all linears of the blocks */
     bool null_zeros;       /* its readers agree on a zero point of 0 that is stored less one */
     unsigned plain_widths; /* bit b: "auto" stores zero points of b bits plain from the start */
+    const struct woq_packed_layout *wide; /* "auto": of all linears, if one has a width that is not
+                                             in `layout`; NULL */
     /* Says what this writer is to do about w->form, or refuses it. NULL: nothing to choose. */
     void (*choose)(struct woq_packed_writer *w);
     /* Packs the linears of a codebook. NULL: there are none. */

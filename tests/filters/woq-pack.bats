@@ -91,7 +91,8 @@ permuted() {
     done
 }
 @test "gptq: pack, extract and pack again give the same bytes, for every width" {
-    for args in "--bits 2 --asym" "--bits 3 --sym" "--bits 4 --asym" "--bits 8 --asym" "--bits 4 --sym"; do
+    for args in "--bits 2 --asym" "--bits 3 --sym" "--bits 4 --asym" "--bits 8 --asym" "--bits 4 --sym" \
+        "--bits 5 --asym" "--bits 6 --sym" "--bits 7 --asym"; do
         for g in 32 -1; do
             # shellcheck disable=SC2086
             woq-rtn $args --group-size $g m.wts >q.wts
@@ -140,6 +141,30 @@ permuted() {
     woq-rtn --bits 3 --group-size 32 m.wts | woq-pack -q -f gptq -o out5
     grep -q '"checkpoint_format":.*"gptq_v2",' out5/config.json
 }
+@test "gptq: 5 to 7 bits lie by planes, and so does every linear beside them" {
+    woq-scheme --set '*q_proj* bits=4' --set '*k_proj* bits=3' --set '*.1.mlp.up_proj* bits=5' \
+        --set '*.1.mlp.down_proj* bits=3' m.wts | woq-rtn --bits 4 --group-size 32 >mixed.wts
+    woq-pack -q -f gptq -o out mixed.wts
+    grep -q '"checkpoint_format":.*"gptq_p",' out/config.json
+    # what was written before the first of them is right too
+    woq-pack -q -f gptq --checkpoint-format gptq_p -o out2 mixed.wts
+    cmp out/model.safetensors out2/model.safetensors
+    cmp out/config.json out2/config.json
+    woq-extract out >r.wts
+    woq-diff --tol 1e-3 mixed.wts r.wts
+    WOQ_THREADS=1 woq-pack -q -f gptq -o out3 r.wts
+    cmp out/model.safetensors out3/model.safetensors
+    # the same codes as autoround's string of bits
+    woq-extract out | woq-pack -q -f autoround -o there
+    woq-extract there | woq-pack -q -f gptq -o back
+    cmp out/model.safetensors back/model.safetensors
+    run -1 --separate-stderr woq-pack -f gptq --checkpoint-format gptq -o out4 mixed.wts
+    [[ $stderr == *"'model.layers.1.mlp.up_proj.weight': 5 bits: GPTQ holds 2, 3, 4 and 8"* ]]
+    woq-rtn --bits 4 --group-size 32 --asym m.wts >four.wts
+    woq-pack -q -f gptq --checkpoint-format gptq_p -o planar four.wts
+    woq-pack -q -f gptq --checkpoint-format gptq_v2 -o plain four.wts
+    cmp planar/model.safetensors plain/model.safetensors
+}
 @test "gptq: permuted groups keep their g_idx, and desc_act says so" {
     printf '{}' >config.json
     # 64 indices as i32: 0 1 0 1 ...
@@ -161,9 +186,9 @@ permuted() {
     cmp out/model.safetensors out2/model.safetensors
 }
 @test "gptq: what it cannot hold is refused by name" {
-    woq-rtn --bits 5 --group-size 32 m.wts >five.wts
-    run -1 --separate-stderr woq-pack -f gptq -o out five.wts
-    [[ $stderr == *"woq-pack: 'model.layers.0.self_attn.q_proj.weight': 5 bits: GPTQ holds 2, 3, 4 and 8"*"hint: "* ]]
+    woq-rtn --bits 1 --group-size 32 m.wts >one.wts
+    run -1 --separate-stderr woq-pack -f gptq -o out one.wts
+    [[ $stderr == *"woq-pack: 'model.layers.0.self_attn.q_proj.weight': 1 bits: GPTQ holds 2, 3, 4, 5, 6, 7 and 8"*"hint: "* ]]
     woq-rtn --bits 4 --group-size 32 --group-dim 0 m.wts >dim0.wts
     run -1 --separate-stderr woq-pack -f gptq -o out dim0.wts
     [[ $stderr == *"group_dim 0 has no form in GPTQ"* ]]

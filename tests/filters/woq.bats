@@ -18,8 +18,8 @@ quantized() { woq quantize m out --bits 4 --group-size 32 --asym --format gptq -
     diff -r first out
 }
 @test "--dry-run foretells the size within 2 percent" {
-    for options in '--bits 4 --asym --format gptq' '--bits 3 --sym --format gptq' '--format awq' '--format inc' \
-        '--dtype nf4 --format inc --checkpoint-format default' \
+    for options in '--bits 4 --asym --format gptq' '--bits 3 --sym --format gptq' '--format awq' \
+        '--bits 5 --format gptq' '--format inc' '--dtype nf4 --format inc --checkpoint-format default' \
         '--bits 3 --format autoround' '--asym --format compressed-tensors' '--sym --format compressed-tensors' \
         '--bits 8 --format compressed-tensors --checkpoint-format int-quantized' \
         '--dtype nvfp4 --format compressed-tensors' '--dtype mxfp8 --format compressed-tensors' \

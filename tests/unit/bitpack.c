@@ -49,6 +49,8 @@ static void worked_examples(void **state)
     static const uint8_t q3[8] = { 5, 0, 3, 6, 1, 4, 7, 2 };
     static const uint8_t w3[12] = { 0xc5, 0x1c, 0x5e, 0xc5, 0x1c, 0x5e,
                                     0xc5, 0x1c, 0x5e, 0xc5, 0x1c, 0x5e };
+    static const uint8_t planar3[12] = { 0xb1, 0xb1, 0xb1, 0xb1, 0xb1, 0xb1,
+                                         0xb1, 0xb1, 0x69, 0x69, 0x69, 0x69 };
     static const uint8_t whole3[16] = { 0xc5, 0x1c, 0x5e, 0x05, 0x73, 0x78, 0x15, 0x33,
                                         0xe1, 0x55, 0xcc, 0x21, 0x17, 0,    0,    0 };
     static const uint8_t w5[20] = { 0x43, 0x45, 0xfc, 0x4d, 0xa3, 0x5b, 0x24, 0x78, 0x7d, 0x61,
@@ -68,6 +70,7 @@ static void worked_examples(void **state)
     repeat(f, 32, q3, 8);
     expect_bytes(WOQ_FIELDS_DENSE, 3, 32, f, 32, w3, 12);
     expect_bytes(WOQ_FIELDS_WHOLE, 3, 32, f, 32, whole3, 16);
+    expect_bytes(WOQ_FIELDS_PLANAR, 3, 32, f, 32, planar3, 12);
     for (size_t i = 0; i < 32; i++)
         f[i] = (uint8_t)((7 * i + 3) % 32);
     expect_bytes(WOQ_FIELDS_DENSE, 5, 32, f, 32, w5, 20);
@@ -76,6 +79,22 @@ static void worked_examples(void **state)
     expect_bytes(WOQ_FIELDS_DENSE, 8, 32, q8, 4, q8, 4);
     expect_bytes(WOQ_FIELDS_AWQ, 4, 32, awq, 8, wawq, 4);
     expect_bytes(WOQ_FIELDS_AWQ, 4, 32, up, 8, wup, 4);
+}
+
+/* Where bit b of field f lies in a line by planes: that of 4 bits first, then of 2, then of 1. */
+static size_t planar_bit(size_t bits, size_t f, size_t b)
+{
+    size_t below = 0;
+
+    for (size_t width = 8; width; width /= 2) {
+        if (!(bits & width))
+            continue;
+        if (b < below + width)
+            return f / 32 * bits * 32 + below * 32 + f % 32 * width + (b - below);
+        below += width;
+    }
+    fail();
+    return 0;
 }
 
 /* Every bit of a matrix by the definition in the header. */
@@ -89,8 +108,9 @@ static void expect_places(const struct woq_bitmat *m, const uint8_t *fields, siz
     for (size_t l = 0; l < m->n_lines; l++)
         for (size_t i = 0; i < m->n_fields * bits; i++) {
             const size_t f = i / bits, b = i % bits;
-            const size_t bit = m->order == WOQ_FIELDS_DENSE ? i
-                               : m->order == WOQ_FIELDS_AWQ ? f / 8 * 32 + 4 * awq[f % 8] + b
+            const size_t bit = m->order == WOQ_FIELDS_DENSE    ? i
+                               : m->order == WOQ_FIELDS_PLANAR ? planar_bit(bits, f, b)
+                               : m->order == WOQ_FIELDS_AWQ    ? f / 8 * 32 + 4 * awq[f % 8] + b
                                                             : f / per * width + f % per * bits + b;
             const size_t word =
                 m->words_first ? bit / width * m->n_lines + l : l * n_words + bit / width;
@@ -139,6 +159,8 @@ static void places(void **state)
         for (int way = 0; way < 4; way++) {
             struct woq_bitmat m = { WOQ_FIELDS_DENSE, 0, 32, sizes[s][0], sizes[s][1], way & 1 };
             for (m.bits = 1; m.bits <= 8; m.bits++)
+                expect_round_trip(&m, way & 2, &seed);
+            for (m.order = WOQ_FIELDS_PLANAR, m.bits = 1; m.bits <= 8; m.bits++)
                 expect_round_trip(&m, way & 2, &seed);
             m.order = WOQ_FIELDS_WHOLE;
             for (size_t w = 0; w < 4; w++)

@@ -206,6 +206,58 @@ static void wrong(void **state)
     }
 }
 
+/* GPTQ by planes: 5 bits, 32 outputs, 64 inputs in 2 groups. */
+static void planar(void **state)
+{
+    static const struct part good_p[] = { { "m.g_idx", "I32", 64, 0, 0 },
+                                          { "m.qweight", "I32", 10, 32, 0xff },
+                                          { "m.qzeros", "I32", 2, 5, 0 },
+                                          { "m.scales", "F16", 2, 32, 0 } };
+    static const struct {
+        size_t part;
+        struct part is;
+        const char *want;
+    } rows[] = {
+        { 0, { "m.g_idx", "I32", 63, 0, 0 }, "'m.g_idx' has shape [63,1], want [64,1]" },
+        { 1, { "m.qweight", "I32", 9, 32, 0 }, "(GPTQ, 2, 3, 4, 5, 6, 7 and 8 bits)" },
+        { 1, { "m.qweight", "I32", 12, 32, 0 }, "(GPTQ, 2, 3, 4, 5, 6, 7 and 8 bits)" },
+        { 1, { "m.qweight", "F32", 10, 32, 0 }, "'m.qweight' is F32, want i32" },
+        { 2, { "m.qzeros", "I32", 2, 7, 0 }, "its zero points [2,7], its scales are of 32" },
+        { 2, { "m.qzeros", "F16", 2, 5, 0 }, "'m.qzeros' is F16, want i32" },
+        { 3, { "m.scales", "F16", 2, 31, 0 }, "its scales are of 31 outputs in 2 groups" },
+    };
+#define PLANAR(form, bits)                                                                         \
+    "{\"quant_method\":\"gptq\",\"checkpoint_format\":\"" form "\",\"bits\":" bits                 \
+    ",\"group_size\":32,\"sym\":false}"
+    struct woq_error err = { 0 };
+    struct woq_frame f = { 0 };
+    struct woq_qview q;
+    uint8_t *file;
+    struct woq_source *s = open_it(good_p, 4, 0, PLANAR("gptq_p", "5"), &file, NULL);
+
+    (void)state;
+    assert_string_equal(s->items[0].stored, "GPTQ5");
+    assert_int_equal(s->load(s, 0, &f, &err), WOQ_OK);
+    assert_int_equal(woq_qview_init(&q, &f, &err), WOQ_OK);
+    assert_true(q.n_rows == 32 && q.n_cols == 64 && q.codes[0] == 31 && q.codes[2047] == 31);
+    assert_true(q.zero && q.zero[0] == 0); /* not less one */
+    woq_frame_release(&f);
+    woq_source_close(s);
+    free(file);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct part p[4];
+        memcpy(p, good_p, sizeof p);
+        p[rows[i].part] = rows[i].is;
+        assert_null(open_it(p, 4, 0, PLANAR("gptq_p", "5"), &file, rows[i].want));
+        free(file);
+    }
+    assert_null(open_it(good_p, 4, 0, PLANAR("gptq_p", "4"), &file, "has 5 bits by its shape"));
+    free(file);
+    /* In a string of bits or by planes: who says gptq does not tell. */
+    assert_null(open_it(good_p, 4, 0, PLANAR("gptq", "5"), &file, "(GPTQ, 2, 3, 4 and 8 bits)"));
+    free(file);
+}
+
 static void wrong_config(void **state)
 {
     static const struct {
@@ -213,7 +265,8 @@ static void wrong_config(void **state)
     } rows[] = {
         { "{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":0}", "group_size 0: want -1" },
         { "{\"quant_method\":\"gptq\",\"bits\":3,\"group_size\":32}", "config.json says 3" },
-        { "{\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq_p\"}", "'gptq_p' is not read" },
+        { "{\"quant_method\":\"gptq\",\"checkpoint_format\":\"gptq_x\"}",
+          "'gptq_x' is not read, want gptq, gptq_v2 or gptq_p" },
         { "{\"quant_method\":\"gptq\",\"format\":\"marlin\"}", "'marlin' is not read" },
         { "{\"quant_method\":\"aqlm\",\"bits\":4}",
           "'aqlm' is not read, want one of gptq, awq, auto-round" },
@@ -543,17 +596,12 @@ static void other_group_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(valid),
-        cmocka_unit_test(permuted),
-        cmocka_unit_test(wrong),
-        cmocka_unit_test(wrong_config),
-        cmocka_unit_test(other_group_size),
-        cmocka_unit_test(wrong_ct),
-        cmocka_unit_test(wrong_ct_float),
-        cmocka_unit_test(wrong_fp8),
-        cmocka_unit_test(wrong_inc),
-        cmocka_unit_test(wrong_blocks),
-        cmocka_unit_test(divisors),
+        cmocka_unit_test(valid),        cmocka_unit_test(permuted),
+        cmocka_unit_test(wrong),        cmocka_unit_test(planar),
+        cmocka_unit_test(wrong_config), cmocka_unit_test(other_group_size),
+        cmocka_unit_test(wrong_ct),     cmocka_unit_test(wrong_ct_float),
+        cmocka_unit_test(wrong_fp8),    cmocka_unit_test(wrong_inc),
+        cmocka_unit_test(wrong_blocks), cmocka_unit_test(divisors),
         cmocka_unit_test(wrong_bytes),
     };
     return cmocka_run_group_tests_name("packed_source", tests, NULL, NULL);

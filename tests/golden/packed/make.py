@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Packed linears as the original packages write them, and the weights that they read back:
-python make.py AUTOAWQ
+python make.py AUTOAWQ; and python make.py with gptqmodel 7.7.0 for gptq-p
 
 For each case NAME/ (and as a seed of tests/fuzz/packed.c): model.safetensors (the packed tensors), want.safetensors (the weights, by the
 package's own dequantizer), config.json (quantization_config as the package has it; "woq": how
@@ -330,6 +330,28 @@ def awq_gemv():
                                      "version": "gemv", "modules_to_not_convert": None}, "awq", "gemv")
 
 
+def gptq_planar():
+    """gptqmodel 7.7.0 (with torch 2.14.1, transformers 5.23.0): TorchLinear.pack of gptq_p, and dequantize_weight, which
+    multiplies in float16."""
+    from gptqmodel.nn_modules.qlinear.torch import TorchLinear
+    from gptqmodel.quantization import FORMAT
+
+    rng = np.random.default_rng(9)
+    tensors, want, told = {}, {}, {}
+    for bits in (2, 3, 4, 5, 6, 7, 8):
+        _, scale, zero, weight = grid(rng, bits, False, lowest=0)
+        g_idx = torch.arange(IN, dtype=torch.int32) // GROUP
+        layer = TorchLinear(bits, GROUP, False, False, IN, OUT, format=FORMAT.GPTQ_P)
+        layer.pack(linear(weight), scale.float(), zero, g_idx)
+        tensors |= of(f"w{bits}", {k: v for k, v in layer.state_dict().items() if v is not None})
+        want[f"w{bits}.weight"] = layer.dequantize_weight().t()
+        told[f"+:^w{bits}$"] = {"bits": bits}
+    save("gptq-p", tensors, want, {
+        "quant_method": "gptq", "bits": 5, "group_size": GROUP, "desc_act": False, "sym": False, "lm_head": False,
+        "checkpoint_format": "gptq_p", "pack_dtype": "int32", "dynamic": told,
+        "meta": {"quantizer": ["gptqmodel:7.7.0"]}}, "gptq")
+
+
 def gpt_oss():
     """transformers 4.57.6: convert_moe_packed_tensors, which gives [experts, in, out]."""
     from transformers.integrations.mxfp4 import convert_moe_packed_tensors
@@ -419,6 +441,8 @@ def neural_compressor_own():
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 1:  # in an environment of its own
+        sys.exit(gptq_planar())
     awq_gemv()
     gpt_oss()
     neural_compressor()

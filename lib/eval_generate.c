@@ -15,10 +15,15 @@ struct generator {
     struct woq_tokenizer *tok;
     struct woq_ids ids, ends;
     size_t n_prompt;
+    /* Of each block what is smaller: its weights as f32, or its frames, from `first` of it to that
+     * of the next, which are decoded for each token. */
     struct woq_block *blocks;
+    struct woq_frame *frames;
+    size_t *first, n_frames, cap_frames;
     uint64_t start_ns;
 };
 
+/* ------------------------------------------------------------------ what is continued */
 static int take_talk(void *ctx, const char *json, size_t bytes, struct woq_error *err)
 {
     struct generator *g = ctx;
@@ -102,6 +107,7 @@ static bool ends(const struct generator *g, uint32_t id)
     return found;
 }
 
+/* ------------------------------------------------------------------ the model */
 static int begin(struct woq_lane *l, const struct woq_frame *modl, struct woq_error *err)
 {
     struct generator *g = l->ctx;
@@ -114,7 +120,9 @@ static int begin(struct woq_lane *l, const struct woq_frame *modl, struct woq_er
     g->n_prompt = g->ids.n;
     if (!g->n_prompt)
         return woq_fail(err, WOQ_EUSAGE, "give some words to continue", "the prompt is empty");
-    if (!(g->blocks = calloc(l->c.n_layers, sizeof *g->blocks)))
+    g->blocks = calloc(l->c.n_layers, sizeof *g->blocks);
+    g->first = calloc(l->c.n_layers + 1, sizeof *g->first);
+    if (!g->blocks || !g->first)
         return woq_fail_nomem(err, l->c.n_layers * sizeof *g->blocks);
     woq_progress_phase(g->opts->progress, "load", l->c.n_layers, "blocks");
     return WOQ_OK;
@@ -127,27 +135,79 @@ static int stem(struct woq_lane *l, struct woq_error *err)
     return WOQ_OK;
 }
 
-static int keep(struct woq_lane *l, struct woq_error *err)
+static int take(struct woq_lane *l, struct woq_frame *f, struct woq_error *err)
 {
     struct generator *g = l->ctx;
 
+    if (g->n_frames == g->cap_frames) {
+        const size_t cap = g->cap_frames ? 2 * g->cap_frames : 256;
+        struct woq_frame *frames = realloc(g->frames, cap * sizeof *frames);
+
+        if (!frames)
+            return woq_fail_nomem(err, cap * sizeof *frames);
+        memset(frames + g->cap_frames, 0, (cap - g->cap_frames) * sizeof *frames);
+        g->frames = frames;
+        g->cap_frames = cap;
+    }
+    woq_frame_move(&g->frames[g->n_frames++], f);
+    return WOQ_OK;
+}
+
+static int keep(struct woq_lane *l, struct woq_error *err)
+{
+    struct generator *g = l->ctx;
+    size_t as_read = 0, decoded = 0;
+
     (void)err;
-    g->blocks[l->n_done] = l->block;
-    memset(&l->block, 0, sizeof l->block);
+    for (size_t i = g->first[l->n_done]; i < g->n_frames; i++)
+        for (size_t a = 0; a < g->frames[i].n_arrays; a++)
+            as_read += g->frames[i].arrays[a].bytes;
+    for (size_t r = 0; r < WOQ_N_ROLES; r++)
+        decoded += l->block.bufs[r].cap_bytes + l->block.bias_bufs[r].cap_bytes;
+    if (decoded <= as_read) {
+        g->blocks[l->n_done] = l->block;
+        memset(&l->block, 0, sizeof l->block);
+        while (g->n_frames > g->first[l->n_done])
+            woq_frame_release(&g->frames[--g->n_frames]);
+    }
+    g->first[l->n_done + 1] = g->n_frames;
     woq_progress_step(g->opts->progress, l->n_done + 1, NULL);
     return WOQ_OK;
 }
 
+/* Weights of a block, until the next call. */
+static int decode(const struct woq_block **b, const struct generator *g, struct woq_lane *l,
+                  size_t block, struct woq_error *err)
+{
+    int rc = WOQ_OK;
+
+    *b = &g->blocks[block];
+    if (g->first[block] == g->first[block + 1])
+        return WOQ_OK;
+    *b = &l->block;
+    woq_block_clear(&l->block);
+    l->block.index = block;
+    for (size_t i = g->first[block]; rc == WOQ_OK && i < g->first[block + 1]; i++)
+        rc = woq_block_take(&l->block, &l->c, &g->frames[i], err);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ tokens */
 /* Runs the new tokens and appends the likeliest next one. */
 static int step(struct generator *g, struct woq_lane *l, struct woq_sequence *s, float *x,
                 float *logits, size_t n_new, struct woq_error *err)
 {
     size_t best;
-    int rc;
+    int rc = woq_embed(x, &l->c, &l->embed, &l->outside, g->ids.ids + g->ids.n - n_new, n_new,
+                       SIZE_MAX, g->ids.n - n_new, err);
 
-    if ((rc = woq_embed(x, &l->c, &l->embed, &l->outside, g->ids.ids + g->ids.n - n_new, n_new,
-                        SIZE_MAX, g->ids.n - n_new, err)) < 0 ||
-        (rc = woq_sequence_forward(s, g->blocks, x, n_new, err)) < 0 ||
+    for (size_t i = 0; rc >= 0 && i < l->c.n_layers; i++) {
+        const struct woq_block *b;
+
+        if ((rc = decode(&b, g, l, i, err)) == WOQ_OK)
+            rc = woq_sequence_forward(s, b, x, n_new, err);
+    }
+    if (rc < 0 ||
         (rc = woq_sequence_logits(s, logits, x + (n_new - 1) * l->c.hidden, &l->head, err)) < 0)
         return rc;
     woq_kernels()->logsumexp_f32(logits, l->head.n_vocab, &best);
@@ -205,7 +265,9 @@ int woq_generate(const struct woq_generate_opts *o, const struct woq_frames *mod
                  struct woq_json **result, struct woq_error *err)
 {
     struct generator g = { .opts = o, .chat = o->chat };
-    struct woq_lane lane = { .src = model, .begin = begin, .stem = stem, .each = keep, .ctx = &g };
+    struct woq_lane lane = {
+        .src = model, .begin = begin, .stem = stem, .each = keep, .tensor = take, .ctx = &g
+    };
     int rc = read_talk(&g, err);
 
     *result = NULL;
@@ -218,6 +280,10 @@ int woq_generate(const struct woq_generate_opts *o, const struct woq_frames *mod
         rc = report(result, &g, err);
     for (size_t l = 0; g.blocks && l < lane.c.n_layers; l++)
         woq_block_release(&g.blocks[l]);
+    while (g.n_frames)
+        woq_frame_release(&g.frames[--g.n_frames]);
+    free(g.frames);
+    free(g.first);
     free(g.blocks);
     woq_ids_release(&g.ids);
     woq_ids_release(&g.ends);

@@ -52,6 +52,8 @@ struct woq_lane {
     int (*begin)(struct woq_lane *l, const struct woq_frame *modl, struct woq_error *err);
     int (*stem)(struct woq_lane *l, struct woq_error *err);
     int (*each)(struct woq_lane *l, struct woq_error *err);
+    /* Called with each tensor of a block, which it may move away; may be NULL. */
+    int (*tensor)(struct woq_lane *l, struct woq_frame *f, struct woq_error *err);
     void *ctx;
 };
 /* Reads the whole stream; everything must be there, once, in order. */

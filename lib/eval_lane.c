@@ -86,8 +86,11 @@ static int take_tensor(struct woq_lane *l, struct woq_frame *f, struct woq_error
     if (!l->has_config)
         return woq_fail(err, WOQ_EDATA, "make the stream with woq-extract",
                         "tensor '%s' comes before the MODL frame", name);
-    if (l->in_block)
-        return woq_block_take(&l->block, &l->c, f, err);
+    if (l->in_block) {
+        const int rc = woq_block_take(&l->block, &l->c, f, err);
+
+        return rc == WOQ_OK && l->tensor ? l->tensor(l, f, err) : rc;
+    }
     if (woq_name_is_ignorable(name))
         return WOQ_OK;
     if (!woq_arch_place(l->c.arch, name, &p)) {

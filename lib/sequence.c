@@ -212,25 +212,24 @@ static void forward_block(struct woq_sequence *s, const struct woq_layer *l, flo
     woq_layer_output(l, WOQ_ROLE_MLP_NORM, WOQ_ROLE_DOWN, mlp, c->inter, x, n, branch);
 }
 
-int woq_sequence_forward(struct woq_sequence *s, const struct woq_block *blocks, float *x, size_t n,
+int woq_sequence_forward(struct woq_sequence *s, const struct woq_block *b, float *x, size_t n,
                          struct woq_error *err)
 {
-    struct woq_layer l = { .c = &s->c, .linear = linear };
+    const struct woq_layer l = { .c = &s->c,
+                                 .b = b,
+                                 .rope = woq_rope_of(&s->c, b->index, &s->rope, &s->local),
+                                 .linear = linear };
     int rc;
 
     if (n > s->max_tokens - s->n_seen)
         WOQ_BUG("more tokens than the sequence was opened for");
     if ((rc = need(s, n, err)) < 0)
         return rc;
-    for (size_t i = 0; i < s->c.n_layers; i++) {
-        l.b = &blocks[i];
-        l.rope = woq_rope_of(&s->c, i, &s->rope, &s->local);
-        forward_block(s, &l, x, n);
-        if (!woq_kernels()->all_finite_f32(x, n * s->c.hidden))
-            return woq_fail(err, WOQ_EDATA, NULL,
-                            "block %zu: an activation became NaN or infinite in its forward", i);
-    }
-    s->n_seen += n;
+    forward_block(s, &l, x, n);
+    if (!woq_kernels()->all_finite_f32(x, n * s->c.hidden))
+        return woq_fail(err, WOQ_EDATA, NULL,
+                        "block %zu: an activation became NaN or infinite in its forward", b->index);
+    s->n_seen += b->index + 1 == s->c.n_layers ? n : 0;
     return WOQ_OK;
 }
 

@@ -127,14 +127,15 @@ int woq_head_score(struct woq_decoder *d, struct woq_score *scores, const float 
 double woq_forward_flops(const struct woq_config *c, size_t n_windows, size_t ctx,
                          size_t n_logit_rows, size_t n_vocab);
 
-/* --- one sequence, token by token, with all blocks in memory (generation) --- */
+/* --- one sequence, token by token (generation) --- */
 struct woq_sequence; /* key and value cache */
 int woq_sequence_open(struct woq_sequence **s, const struct woq_config *c, size_t max_tokens,
                       struct woq_error *err);
 void woq_sequence_close(struct woq_sequence *s);
-/* Final states of n new tokens, x [n][hidden] in place (embeddings on entry), at the positions that
- * follow those seen so far. blocks: n_layers of them. */
-int woq_sequence_forward(struct woq_sequence *s, const struct woq_block *blocks, float *x, size_t n,
+/* n new tokens through one block, x [n][hidden] in place, at the positions that follow those seen
+ * so far: embeddings go in to block 0, final states come out of the last one, whose tokens are seen
+ * then. Blocks come in order, each for the same tokens. */
+int woq_sequence_forward(struct woq_sequence *s, const struct woq_block *b, float *x, size_t n,
                          struct woq_error *err);
 /* Logits [n_vocab] of one state. */
 int woq_sequence_logits(struct woq_sequence *s, float *logits, const float *x,

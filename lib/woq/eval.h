@@ -62,7 +62,8 @@ struct woq_generate_opts {
     struct woq_progress *progress;
 };
 /* Greedy continuation: *result {"prompt", or "conversation" as the template writes it, "text",
- * "tokens", "seconds", "tokens_per_second"}. Keeps every block in memory as f32. */
+ * "tokens", "seconds", "tokens_per_second"}. Keeps every block in memory, as it
+ * came or as f32, whichever is smaller. */
 int woq_generate(const struct woq_generate_opts *o, const struct woq_frames *model,
                  struct woq_json **result, struct woq_error *err);
 

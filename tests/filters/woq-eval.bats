@@ -275,6 +275,29 @@ reference_ppl() { # LOGITS IDS FROM TO
     [[ $output == *'the prompt is empty'* ]]
 }
 
+@test "--generate from quantized weights: the words of the same weights as f32, in less memory" {
+    tokenizer no >tokenizer.json
+    woq-gen --llama hidden=256,inter=1024,layers=8,heads=4,kv=4,vocab=30,dtype=f32,seed=3 |
+        woq-pack -q --format safetensors --dtype f32 --out m
+    cp tokenizer.json m
+    said() { # FILTER...: what the model says behind it; sets peak
+        woq-extract m | "$@" | cat | WOQ_STATS=$PWD/stats woq-eval --generate 12 --prompt 'the fox' >out
+        peak=$(sed -n 's/.*"woq-eval".*"peak_bytes":\([0-9]*\).*/\1/p' stats)
+        rm stats
+    }
+    for o in '--bits 4 --asym' '--dtype nf4 --group-size 64' '--bits 8 --match model.layers.[1-6].*'; do
+        # shellcheck disable=SC2086
+        said woq-rtn $o
+        cp out quantized
+        packed=$peak
+        # shellcheck disable=SC2086
+        said bash -c 'woq-rtn "$@" | woq-dequant' - $o
+        cmp out quantized
+        echo "$o: $packed bytes, $peak as f32"
+        [ "$packed" -lt $((peak - 15000000)) ] # of 34 million
+    done
+}
+
 # chat TEMPLATE: folder m with that one, whose tokens are those of the tokenizer
 chat() {
     model yes

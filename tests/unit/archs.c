@@ -46,7 +46,9 @@ static float *run_sequence(const char *config, size_t *n)
     assert_int_equal(woq_embed(x, &c, &embed, &outside, ids, T, SIZE_MAX, 0, &err), 0);
     assert_int_equal(woq_sequence_open(&s, &c, T, &err), 0);
     for (size_t i = 0; i < T; i += i ? 1 : 7)
-        assert_int_equal(woq_sequence_forward(s, blocks, x + i * c.hidden, i ? 1 : 7, &err), 0);
+        for (size_t l = 0; l < c.n_layers; l++)
+            assert_int_equal(woq_sequence_forward(s, &blocks[l], x + i * c.hidden, i ? 1 : 7, &err),
+                             0);
     for (size_t i = 0; i < T; i++)
         assert_int_equal(
             woq_sequence_logits(s, logits + i * c.vocab, x + i * c.hidden, &head, &err), 0);

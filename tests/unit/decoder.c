@@ -318,9 +318,9 @@ static void test_sequence(void **unused)
         random_block(&b[l], &c, l);
         assert_int_equal(woq_block_forward(d, &b[l], x, 1, CTX, NULL, &err), 0);
     }
-    assert_int_equal(woq_sequence_forward(s, b, y, 11, &err), 0);
-    for (size_t t = 11; t < CTX; t++)
-        assert_int_equal(woq_sequence_forward(s, b, y + t * c.hidden, 1, &err), 0);
+    for (size_t t = 0; t < CTX; t += t ? 1 : 11)
+        for (size_t l = 0; l < 2; l++)
+            assert_int_equal(woq_sequence_forward(s, &b[l], y + t * c.hidden, t ? 1 : 11, &err), 0);
     for (size_t i = 0; i < n; i++)
         assert_true(fabsf(x[i] - y[i]) < 2e-5f * (1 + fabsf(x[i])));
     free_block(&b[0]);

@@ -1,6 +1,6 @@
 /* coded.h -- linears that are stored neither as floats nor packed in words (packed.h):
- * bitsandbytes, HQQ, FP8. One row for each quant_method; codes, scales and zero points go to the
- * stream as they are, and back. */
+ * bitsandbytes, HQQ, FP8, and AWQ for its fast kernels (read only). One row for each quant_method;
+ * codes, scales and zero points go to the stream as they are, and back. */
 #ifndef WOQ_FORMATS_CODED_H
 #define WOQ_FORMATS_CODED_H
 #include <formats/linear.h>
@@ -40,7 +40,7 @@ struct woq_coded_method {
 /* NULL if there is none. */
 const struct woq_coded_method *woq_coded_by_format(const char *format);
 
-extern const struct woq_linear_kind woq_bnb_kind, woq_hqq_kind, woq_fp8_kind;
+extern const struct woq_linear_kind woq_bnb_kind, woq_hqq_kind, woq_fp8_kind, woq_awq_fast_kind;
 
 /* One of each for the table: see struct woq_coded_method. */
 #define WOQ_CODED_METHOD(name)                                                                     \

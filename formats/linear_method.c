@@ -59,18 +59,28 @@ static int read_gptq(struct woq_linear_told *c, const struct woq_json *q, struct
     return rc;
 }
 
-/* formats.md 4.b; the files of llm-awq say w_bit and q_group_size. */
+/* formats.md 4.b; the files of llm-awq say w_bit and q_group_size, or are told by their backend. */
 static int read_awq(struct woq_linear_told *c, const struct woq_json *q, struct woq_error *err)
 {
     const char *version = woq_json_get_str(q, "version");
+    const char *backend = woq_json_get_str(q, "backend");
     const bool old = woq_json_get(q, "w_bit") != NULL;
 
-    const bool gemv = version && strcasecmp(version, "gemv") == 0;
-
-    if (version && !gemv && strcasecmp(version, "gemm") != 0)
+    if (backend && strcmp(backend, "llm-awq") == 0)
+        version = backend;
+    if (!version)
+        version = "gemm";
+    if (!strcasecmp(version, "gemv_fast") || !strcmp(version, "llm-awq"))
+        use_kind(c, &woq_awq_fast_kind);
+    if (!strcasecmp(version, "gemv") || !strcmp(version, "llm-awq")) /* the older, of whole words */
+        use(c, &woq_layout_awq_gemv);
+    if (!strcasecmp(version, "gemm"))
+        use(c, &woq_layout_awq);
+    if (!c->n_kinds)
         return woq_fail(err, WOQ_EUNSUPPORTED, "write it again as version gemm",
-                        "config.json: AWQ version '%s' is not read, want gemm or gemv", version);
-    use(c, gemv ? &woq_layout_awq_gemv : &woq_layout_awq);
+                        "config.json: AWQ version '%s' is not read, want gemm, gemv, gemv_fast or "
+                        "llm-awq",
+                        version);
     c->sym = !woq_json_get_bool(q, "zero_point", true);
     return read_sizes(c, q, old ? "w_bit" : "bits", old ? "q_group_size" : "group_size", err);
 }

@@ -226,6 +226,29 @@ torch_folder() {
     [[ $stderr == *"'model.layers."*".mlp.up_prxj.weight'"* ]]
     [[ ${lines[20]} =~ none$ ]]
 }
+@test "AWQ for fast kernels: told by its version or its backend, and refused by name" {
+    local name
+    for name in awq-gemv-fast llm-awq; do
+        rm -rf m
+        cp -r "$GOLDEN/packed/$name" m && chmod -R u+w m
+        sed -i 's/"golden"/"llama", "hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 8/' m/config.json
+        run -0 --separate-stderr woq-extract --list m
+        [ "${#lines[@]}" = 3 ]
+        [[ ${lines[0]} =~ ^a.weight\ +AWQ4\ +32x128\ +[0-9]+\ +none$ ]]
+        [[ ${lines[1]} =~ ^b.weight\ +AWQ4\ +32x(192|384)\  ]]
+        sed 's/\("q\{0,1\}_\{0,1\}group_size": \)[0-9]*/\196/' m/config.json >c && mv c m/config.json
+        run -1 --separate-stderr woq-extract --list m
+        [[ $stderr == *"'a.qweight' has 128 inputs in groups of 96"* ]]
+    done
+    sed -i 's/"llm-awq"/"other", "version": "gemv_slow"/' m/config.json
+    run -1 --separate-stderr woq-extract --list m
+    [[ $stderr == *"AWQ version 'gemv_slow' is not read, want gemm, gemv, gemv_fast or llm-awq"*"hint: write it again as version gemm"* ]]
+    edit m/config.json gemv_slow gemv_fast
+    edit m/model.safetensors a.scaled_zeros a.scaled_zerxs
+    sed 's/group_size": 96/group_size": 128/' m/config.json >c && mv c m/config.json
+    run -1 --separate-stderr woq-extract --list m
+    [[ $stderr == *"'a.qweight' has no tensor 'qzeros' beside it"*"hint: the checkpoint is not complete"* ]]
+}
 @test "--match takes a part, with the borders of its blocks" {
     woq-extract --match '*.1.mlp.*' "$T/hf" >x.wts
     run -0 woq-ls x.wts

@@ -32,10 +32,10 @@ static const struct part good[] = { { "m.g_idx", "I32", 64, 0, 0 },
 
 static size_t part_bytes(const struct part *p)
 {
-    const size_t width = strchr(p->dtype, '8')     ? 1
-                         : strstr(p->dtype, "F16") ? 2
-                         : p->dtype[1] == '6'      ? 8
-                                                   : 4;
+    const size_t width = strchr(p->dtype, '8')    ? 1
+                         : strstr(p->dtype, "16") ? 2
+                         : p->dtype[1] == '6'     ? 8
+                                                  : 4;
     return (size_t)p->d0 * (p->d1 ? p->d1 : 1) * width;
 }
 
@@ -270,7 +270,8 @@ static void wrong_config(void **state)
         { "{\"quant_method\":\"gptq\",\"format\":\"marlin\"}", "'marlin' is not read" },
         { "{\"quant_method\":\"aqlm\",\"bits\":4}",
           "'aqlm' is not read, want one of gptq, awq, auto-round" },
-        { "{\"quant_method\":\"awq\",\"bits\":4,\"version\":\"x\"}", "'x' is not read" },
+        { "{\"quant_method\":\"awq\",\"bits\":4,\"version\":\"x\"}",
+          "'x' is not read, want gemm, gemv" },
         { "{\"quant_method\":\"awq\",\"w_bit\":4,\"q_group_size\":-7}", "q_group_size -7: want" },
         { "{\"bits\":4}", "without quant_method" },
         { "{\"quant_method\":\"auto-round\",\"rotation_config\":{\"hadamard_type\":\"hadamard\"}}",
@@ -520,6 +521,106 @@ static void wrong_fp8(void **state)
     }
 }
 
+/* AWQ for fast kernels: 32 outputs, 64 inputs in 8 groups. */
+static const struct part good_fast[] = { { "m.qweight", "I16", 8, 64, 0x5a },
+                                         { "m.qzeros", "F16", 8, 32, 0 },
+                                         { "m.scales", "F16", 8, 32, 0 } };
+#define FAST "{\"quant_method\":\"awq\",\"bits\":4,\"version\":\"gemv_fast\",\"group_size\":%d}"
+
+/* What load says where all zero points and all scales are these numbers of f16. */
+static int load_fast(uint16_t scale, uint16_t taken, struct woq_qview *q, struct woq_frame *f,
+                     struct woq_error *err)
+{
+    char quant[128];
+    uint8_t *file;
+    struct woq_source *s;
+    uint64_t header;
+
+    snprintf(quant, sizeof quant, FAST, 8);
+    s = open_it(good_fast, 3, 0, quant, &file, NULL);
+    assert_string_equal(s->items[0].stored, "AWQ4");
+    memcpy(&header, file, 8);
+    for (size_t i = 0; i < 512; i++) {
+        const uint16_t x = i < 256 ? taken : scale;
+        memcpy(file + 8 + header + 1024 + 2 * i, &x, 2);
+    }
+    int rc = s->load(s, 0, f, err);
+    if (rc == WOQ_OK)
+        rc = woq_qview_init(q, f, err);
+    woq_source_close(s);
+    free(file);
+    return rc;
+}
+
+static void fast_zero_points(void **state)
+{
+    struct woq_error err = { 0 };
+    struct woq_frame f = { 0 };
+    struct woq_qview q;
+
+    (void)state;
+    assert_int_equal(load_fast(0x3c00, 0xc200, &q, &f, &err), WOQ_OK); /* 1, -3 */
+    assert_true(q.n_rows == 32 && q.n_cols == 64 && q.n_groups == 8);
+    assert_true(q.zero && q.zero[0] == 3 && q.zero[255] == 3 && q.scale[0] == 1);
+    for (size_t i = 0; i < 64; i++) /* 0x5a5a: ten, then five */
+        assert_int_equal(q.codes[i], i % 16 < 8 ? 10 : 5);
+    assert_int_equal(load_fast(0x3c00, 0xc800, &q, &f, &err), WOQ_OK); /* -8: symmetric */
+    assert_null(q.zero);
+    /* 0.333252 * 7 is no number of f16, but rounds to this one */
+    assert_int_equal(load_fast(0x3555, 0xc0aa, &q, &f, &err), WOQ_OK);
+    assert_true(q.zero && q.zero[0] == 7);
+    /* of no whole zero point: as it is */
+    assert_int_equal(load_fast(0x3c00, 0xc100, &q, &f, &err), WOQ_OK);
+    assert_true(q.zero && q.zero[0] == 2.5F);
+    assert_int_equal(load_fast(0x3c00, 0x4000, &q, &f, &err), WOQ_OK);
+    assert_true(q.zero && q.zero[0] == -2);
+    assert_int_equal(load_fast(0, 0, &q, &f, &err), WOQ_OK);
+    assert_true(q.zero && q.zero[0] == 0);
+    assert_int_equal(load_fast(0, 0x3c00, &q, &f, &err), WOQ_EDATA);
+    assert_non_null(strstr(err.what, "'m.qzeros' [0][0] is 1 where the scale is 0"));
+    woq_frame_release(&f);
+}
+
+static void wrong_fast(void **state)
+{
+    static const struct {
+        size_t part;
+        struct part is;
+        int group;
+        const char *want;
+    } rows[] = {
+        { 0, { "m.qweight", "I32", 8, 64, 0 }, 8, "is I32 [8,64], want I16 [out / 4, in] and" },
+        { 0, { "m.qweight", "I16", 8, 32, 0 }, 8, "is I16 [8,32], want I16 [out / 4, in] and" },
+        { 0, { "m.qweight", "I16", 8, 0, 0 }, 8, "is I16 [8,1], want I16 [out / 4, in] and" },
+        { 0, { "m.qweight", "I16", 9, 64, 0 }, 8, "'m.scales' is F16 [8,32], want floats" },
+        { 1, { "m.qzeros", "F16", 16, 32, 0 }, 8, "'m.qzeros' is F16 [16,32], want floats" },
+        { 1, { "m.qzeros", "F16", 32, 32, 0 }, 8, "'m.qzeros' has more than 8 groups of 8" },
+        { 1, { "m.qzeros", "BF16", 8, 32, 0 }, 8, "'m.qzeros' is BF16 [8,32], want the type" },
+        { 1, { "m.qzeros", "I32", 8, 32, 0 }, 8, "'m.qzeros' is I32 [8,32], want floats" },
+        { 1, { "m.other", "F16", 8, 32, 0 }, 8, "'m.qweight' has no tensor 'qzeros' beside it" },
+        { 2, { "m.other", "F16", 8, 32, 0 }, 8, "'m.qweight' has no tensor 'scales' beside it" },
+        { 2, { "m.scales", "F16", 8, 32, 0 }, 48, "has 64 inputs in groups of 48" },
+        { 2, { "m.scales", "F16", 8, 32, 0 }, 4, "'m.scales' is F16 [8,32], want floats" },
+        { 2, { "m.scales", "F16", 8, 32, 0 }, 16, "'m.scales' has more than 4 groups of 16" },
+    };
+    uint8_t *file;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct part p[3];
+        char quant[128];
+        memcpy(p, good_fast, sizeof p);
+        p[rows[i].part] = rows[i].is;
+        snprintf(quant, sizeof quant, FAST, rows[i].group);
+        assert_null(open_it(p, 3, 0, quant, &file, rows[i].want));
+        free(file);
+    }
+    assert_null(open_it(good_fast, 3, 0,
+                        "{\"quant_method\":\"awq\",\"w_bit\":3,\"backend\":\"llm-awq\"}", &file,
+                        "'m.qweight' has 4 bits, config.json says 3"));
+    free(file);
+}
+
 /* Divisors of an activation that are all one say nothing; others cannot be left out. */
 static void divisors(void **state)
 {
@@ -602,7 +703,8 @@ int main(void)
         cmocka_unit_test(wrong_ct),     cmocka_unit_test(wrong_ct_float),
         cmocka_unit_test(wrong_fp8),    cmocka_unit_test(wrong_inc),
         cmocka_unit_test(wrong_blocks), cmocka_unit_test(divisors),
-        cmocka_unit_test(wrong_bytes),
+        cmocka_unit_test(wrong_bytes),  cmocka_unit_test(fast_zero_points),
+        cmocka_unit_test(wrong_fast),
     };
     return cmocka_run_group_tests_name("packed_source", tests, NULL, NULL);
 }

@@ -96,6 +96,44 @@ def autoawq(source):
                                 "modules_to_not_convert": None}, "awq")
 
 
+def awq_fast(kind, name, quant, group, scaled="qzeros", seed=4):
+    """Linears of a fast kernel, which wants a GPU: the weights are those that were packed. The kernel adds what the
+    package stores for a zero point, in float16; this is the zero point's own number, rounded."""
+    rng = np.random.default_rng(seed)
+    tensors, want = {}, {}
+    for module, n_in, sym in (("a", 128, False), ("b", 3 * group, False), ("c", 128, True)):
+        _, scale, zero, weight = grid(rng, 4, sym, n_in=n_in, group=group, lowest=0)
+        parts = kind(linear(weight), n_in, group, scale, zero)
+        tensors |= of(module, parts)
+        want[f"{module}.weight"] = weight
+        stored = parts[scaled][:n_in // group].t().float()
+        assert torch.equal(stored, -(zero * scale.float()).half().float())
+    save(name, tensors, want, dict({"quant_method": "awq", "zero_point": True}, **quant), "awq", read_only=True)
+
+
+def autoawq_fast():
+    """autoawq 0.2.9 @88e4c76: WQLinear_GEMVFast.from_linear; needs autoawq() before it."""
+    fast = importlib.import_module("awq.modules.linear.gemv_fast")
+
+    def pack(layer, n_in, group, scale, zero):
+        return fast.WQLinear_GEMVFast.from_linear(layer, 4, group, False, scale, zero).state_dict()
+
+    awq_fast(pack, "awq-gemv-fast", {"bits": 4, "group_size": 64, "version": "gemv_fast",
+                                     "modules_to_not_convert": None}, 64)
+
+
+def llm_awq():
+    """gptqmodel 5.7.0: LLMAwqQuantLinear.pack."""
+    from gptqmodel.nn_modules.qlinear.gemv_fast_awq import LLMAwqQuantLinear
+
+    def pack(layer, n_in, group, scale, zero):
+        packed = LLMAwqQuantLinear(4, group, False, False, n_in, OUT)
+        packed.pack(layer, scale, zero)
+        return {k: v for k, v in packed.state_dict().items() if v is not None}
+
+    awq_fast(pack, "llm-awq", {"w_bit": 4, "q_group_size": 128, "backend": "llm-awq"}, 128, "scaled_zeros", 5)
+
+
 def auto_round():
     """auto-round 0.16.1: QuantLinear.pack of each packing format, and its forward in float16."""
     from auto_round.export.export_to_awq.utils import WQLinear_GEMM
@@ -444,6 +482,7 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:  # in an environment of its own
         sys.exit(gptq_planar())
     awq_gemv()
+    llm_awq()
     gpt_oss()
     neural_compressor()
     neural_compressor_own()
@@ -452,3 +491,4 @@ if __name__ == "__main__":
     compressed_tensors()
     compressed_tensors_floats()
     autoawq(sys.argv[1])
+    autoawq_fast()

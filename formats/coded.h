@@ -40,7 +40,8 @@ struct woq_coded_method {
 /* NULL if there is none. */
 const struct woq_coded_method *woq_coded_by_format(const char *format);
 
-extern const struct woq_linear_kind woq_bnb_kind, woq_hqq_kind, woq_fp8_kind, woq_awq_fast_kind;
+extern const struct woq_linear_kind woq_bnb_kind, woq_hqq_kind, woq_fp8_kind, woq_awq_fast_kind,
+    woq_mx_int_kind;
 
 /* One of each for the table: see struct woq_coded_method. */
 #define WOQ_CODED_METHOD(name)                                                                     \

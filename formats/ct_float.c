@@ -1,6 +1,6 @@
-/* ct_float.c -- see the header. Scales are bytes of e4m3 or E8M0 beside a codebook of e2m1 or
- * e4m3; nvfp4 divides all of them by one number. FP8 with float scales is measured and loaded by
- * coded_fp8.c. */
+/* ct_float.c -- see the header. Scales are bytes of e4m3, E8M0 or e5m3 (which is only read) beside
+ * a codebook of e2m1 or e4m3; nvfp4 divides all of them by one number. FP8 with float scales is
+ * measured and loaded by coded_fp8.c. */
 #include <formats/coded.h>
 #include <formats/ct_float.h>
 
@@ -56,10 +56,10 @@ static int read_global(struct woq_linear *l, struct woq_error *err)
 static int check_scales(const struct woq_linear *l, struct woq_error *err)
 {
     const struct woq_st_tensor *t = l->part[WOQ_PART_SCALES];
-    const bool e4m3 = t->stored[0] == 'F';
+    const float *value = l->layout->scale_values();
 
     for (size_t i = 0; i < t->bytes; i++)
-        if (e4m3 ? (t->data[i] & 0x7f) == 0x7f : t->data[i] == 0xff)
+        if (isnan(value[t->data[i]]))
             return woq_fail(err, WOQ_EDATA, NULL, "scale %zu of '%s' is NaN", i, t->name);
     return WOQ_OK;
 }
@@ -113,7 +113,7 @@ static int load_scales(const struct woq_linear *l, struct woq_frame *f, struct w
         (rc = woq_frame_alloc(f, "scale_lut", WOQ_F32, 1, &table, &lut, err)))
         return rc;
     memcpy(codes, t->data, t->bytes);
-    memcpy(lut, t->stored[0] == 'F' ? woq_e4m3_lut() : woq_e8m0_lut(), 256 * sizeof(float));
+    memcpy(lut, l->layout->scale_values(), 256 * sizeof(float));
     if (l->part[WOQ_PART_GLOBAL]) {
         if ((rc = woq_frame_alloc(f, "scale_div", WOQ_F32, 1, &one, &div, err)))
             return rc;
@@ -221,11 +221,15 @@ static const struct woq_packed_layout *layout_of(const struct woq_qview *q, int6
 }
 
 static int refuse(const struct woq_packed_writer *w, const struct woq_packed_layout *l,
-                  struct woq_error *err)
+                  const struct woq_qview *q, struct woq_error *err)
 {
     static const char hint[] = "quantize with --dtype nvfp4, mxfp4, mxfp8 or fp8_e4m3, or put "
                                "'woq-dequant' before this";
 
+    for (size_t i = 0; i < N_LAYOUTS && !l; i++)
+        if (woq_format_has_lut(format_of(layouts[i]), q->lut, q->bits))
+            return woq_fail(err, WOQ_ETYPE, hint, "scales or groups of %s that have no form in CT",
+                            layouts[i]->codebook);
     if (!l)
         return woq_fail(err, WOQ_ETYPE, hint, "this codebook has no form in CT");
     return woq_fail(err, WOQ_ETYPE, "use --checkpoint-format auto",
@@ -273,7 +277,7 @@ int woq_ct_float_put(struct woq_packed_writer *w, struct woq_st_writer *st,
     if (!scales)
         return WOQ_ENOMEM;
     if (!l || (strcmp(w->form, "auto") != 0 && l != w->layout))
-        return refuse(w, l, err);
+        return refuse(w, l, q, err);
     if (q->g_idx || q->in_scale || q->group_dim != 1)
         return woq_fail(err, WOQ_ETYPE, "quantize without it", "%s has no form in %s",
                         q->g_idx      ? "a permuted group index (act_order)"

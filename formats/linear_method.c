@@ -94,6 +94,18 @@ static void use_floats(struct woq_linear_told *c)
     use_kind(c, &woq_fp8_kind);
 }
 
+/* AutoRound's nvfp4 with scales in e5m3: only the configuration tells it from mxfp4. */
+static void use_e5m3(struct woq_linear_told *c)
+{
+    use(c, &woq_layout_ct_e5m3);
+}
+
+/* AutoRound's integers with scales of E8M0, in the same types too. */
+static void use_mx_ints(struct woq_linear_told *c)
+{
+    use_kind(c, &woq_mx_int_kind);
+}
+
 /* [rows, columns]; false where that is no pair of sizes. */
 static bool read_block(uint64_t block[2], const struct woq_json *size)
 {
@@ -122,15 +134,17 @@ static int read_round_ints(struct woq_linear_told *c, const struct woq_json *q, 
     return rc;
 }
 
-/* What data_type begins with, and may not hold; how such linears are read. */
+/* What data_type begins with, and may not hold; what its linears may be, unless integers. */
 static const struct round_type {
     const char *begins, *without;
-    bool floats;
+    void (*use)(struct woq_linear_told *c);
 } round_types[] = {
-    { "int", NULL, false },
-    { "mx_fp", NULL, true },
-    { "nv_fp", NULL, true },
-    { "fp", "_to_int", true }, /* fp8_to_int_sym: integers whose scales are for FP8 */
+    { "int", NULL, NULL },
+    { "mx_fp", NULL, use_floats },
+    { "nv_fp", NULL, use_floats },
+    { "nvfp4_v2", "global", use_e5m3 },
+    { "mx_int", NULL, use_mx_ints },
+    { "fp", "_to_int", use_floats }, /* fp8_to_int_sym: integers whose scales are for FP8 */
 };
 
 static int read_auto_round(struct woq_linear_told *c, const struct woq_json *q,
@@ -150,11 +164,11 @@ static int read_auto_round(struct woq_linear_told *c, const struct woq_json *q,
         if (strncmp(type, t->begins, strlen(t->begins)) != 0 ||
             (t->without && strstr(type, t->without)))
             continue;
-        if (!t->floats && (strstr(packing, "fp8") || strstr(packing, "llm_compressor")))
+        if (!t->use && (strstr(packing, "fp8") || strstr(packing, "llm_compressor")))
             break;
-        if (!t->floats)
+        if (!t->use)
             return read_round_ints(c, q, packing, err);
-        use_floats(c);
+        t->use(c);
         (void)read_block(c->block, woq_json_get(q, "group_size"));
         return WOQ_OK;
     }
@@ -220,7 +234,7 @@ static int read_compressed_tensors(struct woq_linear_told *c, const struct woq_j
 {
     static const char read[] =
         "pack-quantized int-quantized naive-quantized float-quantized nvfp4-pack-quantized "
-        "mxfp4-pack-quantized mxfp8-quantized mixed-precision dense";
+        "mxfp4-pack-quantized mxfp8-quantized nvfp4-e5m3-pack-quantized mixed-precision dense";
     const struct woq_json *groups = woq_json_get(q, "config_groups");
     const char *format = woq_json_get_str(q, "format");
     size_t n = 0;
@@ -233,7 +247,10 @@ static int read_compressed_tensors(struct woq_linear_told *c, const struct woq_j
         return woq_fail(err, WOQ_EUNSUPPORTED, "start from the float checkpoint",
                         "config.json: compressed-tensors' format '%s' is not read, want one of %s",
                         format, read);
-    use_floats(c);
+    if (format && strcmp(format, woq_layout_ct_e5m3.form) == 0)
+        use_e5m3(c);
+    else
+        use_floats(c);
     use(c, &woq_layout_ct_packed);
     use(c, &woq_layout_ct_bytes);
     woq_json_each(group, groups)

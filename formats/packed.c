@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <woq/format.h>
 
 #define WIDTH(b) (1u << (b))
 #define WIDTHS_2_TO_8 (0x1fcu)
@@ -77,15 +78,20 @@ const struct woq_packed_layout woq_layout_ct_bytes = {
 const struct woq_packed_layout woq_layout_ct_nvfp4 = {
     CT_FLOAT("nvfp4-pack-quantized", "U8"), .codebook = "nvfp4", .kind.mark = WOQ_PART_GLOBAL,
     .kind.suffix[WOQ_PART_GLOBAL] = "weight_global_scale",
-    .scales_stored = "F8_E4M3", .widths = WIDTH(4), .multiple_in = 16
+    .scales_stored = "F8_E4M3", .scale_values = woq_e4m3_lut, .widths = WIDTH(4), .multiple_in = 16
+};
+/* AutoRound's, which is only read: types are those of mxfp4, the configuration tells. */
+const struct woq_packed_layout woq_layout_ct_e5m3 = {
+    CT_FLOAT("nvfp4-e5m3-pack-quantized", "U8"), .codebook = "nvfp4",
+    .scales_stored = "U8", .scale_values = woq_ue5m3_lut, .widths = WIDTH(4), .multiple_in = 16
 };
 const struct woq_packed_layout woq_layout_ct_mxfp4 = {
     CT_FLOAT("mxfp4-pack-quantized", "U8"), .codebook = "mxfp4",
-    .scales_stored = "U8", .widths = WIDTH(4), .multiple_in = 32
+    .scales_stored = "U8", .scale_values = woq_e8m0_lut, .widths = WIDTH(4), .multiple_in = 32
 };
 const struct woq_packed_layout woq_layout_ct_mxfp8 = {
     CT_FLOAT("mxfp8-quantized", "F8_E4M3"), .codebook = "mxfp8",
-    .scales_stored = "U8", .widths = WIDTH(8), .multiple_in = 32
+    .scales_stored = "U8", .scale_values = woq_e8m0_lut, .widths = WIDTH(8), .multiple_in = 32
 };
 /* Read as FP8 of other checkpoints is (coded_fp8.c). */
 const struct woq_packed_layout woq_layout_ct_fp8 = {

@@ -36,6 +36,7 @@ struct woq_packed_layout {
     const char *form;     /* what the configuration calls it, of compressed-tensors and GPTQ */
     const char *codebook; /* a name of format.h; NULL: codes are integers. Then: */
     const char *codes_stored, *scales_stored; /* how a file spells their types; NULL: floats */
+    const float *(*scale_values)(void);       /* of the bytes of scales, [256] */
     bool or_whole;      /* some writers fill words with whole fields instead: shapes tell */
     bool bytes;         /* codes and zero points are I8, signed, whatever their width */
     bool minus_one;     /* a zero point z is stored as (z - 1) mod 2^bits */
@@ -51,8 +52,8 @@ struct woq_packed_layout {
 extern const struct woq_packed_layout woq_layout_gptq_v1, woq_layout_gptq_v2, woq_layout_gptq_p,
     woq_layout_awq, woq_layout_awq_gemv, woq_layout_round_v1, woq_layout_round_v2,
     woq_layout_round_g_idx, woq_layout_ct_packed, woq_layout_ct_bytes, woq_layout_ct_nvfp4,
-    woq_layout_ct_mxfp4, woq_layout_ct_mxfp8, woq_layout_ct_fp8, woq_layout_inc, woq_layout_inc_own,
-    woq_layout_inc_scaled, woq_layout_inc_float, woq_layout_inc_float_scaled;
+    woq_layout_ct_e5m3, woq_layout_ct_mxfp4, woq_layout_ct_mxfp8, woq_layout_ct_fp8, woq_layout_inc,
+    woq_layout_inc_own, woq_layout_inc_scaled, woq_layout_inc_float, woq_layout_inc_float_scaled;
 
 static inline bool woq_packed_width_ok(const struct woq_packed_layout *l, int bits)
 {

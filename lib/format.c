@@ -43,7 +43,7 @@ static const struct woq_format rows[] = {
 #define N_FORMATS (sizeof rows / sizeof rows[0])
 
 static struct woq_levels levels[N_FORMATS];
-static float e8m0[256], e4m3[256];
+static float e8m0[256], e4m3[256], ue5m3[256];
 static struct woq_levels dynamic;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -175,10 +175,17 @@ static void build_dynamic(void)
 
 static void build(void)
 {
+    /* Its sign bit would be the ninth. */
+    static const struct woq_format unsigned_e5m3 = {
+        .bits = 9, .mantissa_bits = 3, .bias = 15, .special = WOQ_FLOAT_FN
+    };
+
     for (size_t i = 1; i < N_FORMATS; i++)
         build_levels(&levels[i], &rows[i]);
     for (unsigned i = 0; i < 256; i++)
         e8m0[i] = i < 255 ? ldexpf(1, (int)i - 127) : NAN;
+    for (unsigned i = 0; i < 256; i++)
+        ue5m3[i] = float_value(&unsigned_e5m3, i);
     build_dynamic();
     woq_format_lut(e4m3, woq_format_find("fp8_e4m3", 8));
 }
@@ -223,6 +230,12 @@ const float *woq_e4m3_lut(void)
 {
     pthread_once(&once, build);
     return e4m3;
+}
+
+const float *woq_ue5m3_lut(void)
+{
+    pthread_once(&once, build);
+    return ue5m3;
 }
 
 const float *woq_dynamic_lut(void)

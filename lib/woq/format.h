@@ -59,9 +59,10 @@ static inline unsigned woq_level_of(const struct woq_levels *l, float x)
     return at;
 }
 
-/* The codebooks of scales, [256]: bytes of E8M0 and of e4m3. */
+/* The codebooks of scales, [256]: bytes of E8M0, of e4m3, and of e5m3 without a sign. */
 const float *woq_e8m0_lut(void);
 const float *woq_e4m3_lut(void);
+const float *woq_ue5m3_lut(void);
 /* The map of bitsandbytes for values of -1 to 1, ascending: finer toward 0, ten to the power of -6
  * to 0 (Dettmers et al. 2022, arXiv:2110.02861, 2.1). */
 const float *woq_dynamic_lut(void);

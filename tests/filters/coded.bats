@@ -112,9 +112,22 @@ there_and_back() {
     grep -q '"weight_block_size"' d8/config.json
     run -1 --separate-stderr woq-pack -f autoround -o e8 <(woq-extract d8)
     [[ $stderr == *"a codebook has no form in AutoRound"* ]]
-    sed -i 's/"fp8"/"auto-round", "data_type": "mx_int"/' d8/config.json
+    sed -i 's/"fp8"/"auto-round", "data_type": "mx_uint"/' d8/config.json
     run -1 --separate-stderr woq-extract d8
-    [[ $stderr == *"data_type 'mx_int' with packing_format 'auto_round:auto_gptq' is not read"*hint:* ]]
+    [[ $stderr == *"data_type 'mx_uint' with packing_format 'auto_round:auto_gptq' is not read"*hint:* ]]
+}
+@test "autoround: what mx_int and scales in e5m3 mean to types that mxfp4 has too" {
+    woq-rtn --dtype mxfp4 m.wts | woq-pack -q -f compressed-tensors -o a
+    sed -i 's/"compressed-tensors"/"auto-round", "data_type": "mx_int"/' a/config.json
+    woq-extract a >i.wts
+    run -0 woq-ls --json i.wts
+    [[ $output == *'"dtype":"int"'* ]]
+    # fields of mx_int are whole numbers that every format of integers holds
+    woq-pack -q -f gptq -o g i.wts
+    woq-extract g | woq-diff --tol 0 -m '*proj*' i.wts -
+    sed -i 's/"mx_int"/"nvfp4_v2"/' a/config.json
+    run -1 --separate-stderr woq-extract --list a
+    [[ $stderr == *"nvfp4 has a scale for each 16 of 128 inputs"* ]]
 }
 @test "linears that stay float are told to loaders" {
     woq-scheme --set '*down_proj* float' m.wts | woq-rtn --dtype nf4 -g 64 | woq-pack -q -f bnb -o out

@@ -78,6 +78,10 @@ static void small_floats_are_their_definition(void **unused)
     assert_true(signbit(lut[8]));
     assert_true(woq_e8m0_lut()[0] == 0x1p-127f && woq_e8m0_lut()[127] == 1 &&
                 woq_e8m0_lut()[254] == 0x1p127f && isnan(woq_e8m0_lut()[255]));
+    /* auto-round 0.16.1, e5m3_to_float_tensor */
+    assert_true(woq_ue5m3_lut()[0] == 0 && woq_ue5m3_lut()[1] == 0x1p-17f &&
+                woq_ue5m3_lut()[8] == 0x1p-14f && woq_ue5m3_lut()[0x7b] == 1.375f &&
+                woq_ue5m3_lut()[0xfe] == 114688 && isnan(woq_ue5m3_lut()[0xff]));
 }
 
 /* Every code of every format is the nearest to its own value, to what lies a little beside it, and

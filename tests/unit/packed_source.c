@@ -276,7 +276,8 @@ static void wrong_config(void **state)
         { "{\"bits\":4}", "without quant_method" },
         { "{\"quant_method\":\"auto-round\",\"rotation_config\":{\"hadamard_type\":\"hadamard\"}}",
           "rotation_config: transforms of inputs are not read" },
-        { "{\"quant_method\":\"auto-round\",\"data_type\":\"mx_int\"}", "data_type 'mx_int' with" },
+        { "{\"quant_method\":\"auto-round\",\"data_type\":\"mx_uint\"}",
+          "data_type 'mx_uint' with" },
     };
     static const struct part gemv[] = { { "m.qweight", "I32", 32, 8, 0 },
                                         { "m.qzeros", "I32", 32, 8, 0 },
@@ -481,6 +482,62 @@ static void wrong_ct_float(void **state)
         free(file);
     }
     assert_null(open_it(good_nvfp4, 3, 0, block, &file, "block_structure of 'group_0' is no pair"));
+    free(file);
+}
+
+/* AutoRound's bytes of two fields with bytes of scales, which the configuration tells apart. */
+static void wrong_round_bytes(void **state)
+{
+    static const struct part good_bytes[] = { { "m.weight_packed", "U8", 32, 32, 0x2f },
+                                              { "m.weight_scale", "U8", 32, 2, 0x7f } };
+    static const struct {
+        size_t part;
+        struct part is;
+        const char *type, *want;
+    } rows[] = {
+        { 0, { "m.weight_packed", "I8", 32, 32, 0 }, "mx_int", "is I8 [32,32], want U8 [out, in" },
+        { 0,
+          { "m.weight_packed", "U8", 32, 0, 0 },
+          "mx_int",
+          "is U8 [32,1], want U8 [out, in / 2" },
+        { 0, { "m.weight_packed", "U8", 32, 24, 0 }, "mx_int", "and inputs in multiples of 32" },
+        { 1, { "m.weight_scale", "U8", 32, 3, 0 }, "mx_int", "'m.weight_scale' has 96 elements" },
+        { 1, { "m.weight_scale", "F16", 32, 2, 0 }, "mx_int", "'m.weight_scale' is F16, want U8" },
+        { 1,
+          { "m.weight_scale", "U8", 32, 2, 0xff },
+          "mx_int",
+          "scale 0 of 'm.weight_scale' is N" },
+        { 1, { "m.other", "U8", 32, 2, 0 }, "mx_int", "has no tensor 'weight_scale'" },
+        { 1, { "m.weight_scale", "U8", 32, 2, 0 }, "nvfp4_v2", "a scale for each 16 of 64 inputs" },
+        { 1, { "m.weight_scale", "U8", 32, 4, 0xff }, "nvfp4_v2", "scale 0 of 'm.weight_scale'" },
+        { 1, { "m.weight_scale", "U8", 32, 4, 0 }, "mx_fp", "a scale for each 32 of 64 inputs" },
+    };
+    struct woq_error err = { 0 };
+    struct woq_frame f = { 0 };
+    struct woq_qview q;
+    char quant[128];
+    uint8_t *file;
+#define ROUND                                                                                      \
+    "{\"quant_method\":\"auto-round\",\"data_type\":\"%s\",\"packing_format\":\"auto_round\"}"
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct part p[2];
+        memcpy(p, good_bytes, sizeof p);
+        p[rows[i].part] = rows[i].is;
+        snprintf(quant, sizeof quant, ROUND, rows[i].type);
+        assert_null(open_it(p, 2, 0, quant, &file, rows[i].want));
+        free(file);
+    }
+    snprintf(quant, sizeof quant, ROUND, "mx_int");
+    struct woq_source *s = open_it(good_bytes, 2, 0, quant, &file, NULL);
+    assert_string_equal(s->items[0].stored, "mx_int4");
+    assert_int_equal(s->load(s, 0, &f, &err), WOQ_OK);
+    assert_int_equal(woq_qview_init(&q, &f, &err), WOQ_OK);
+    assert_true(q.sym && !q.lut && q.n_cols == 64 && q.n_groups == 2 && q.scale[0] == 0.25F);
+    assert_true(q.codes[0] == 1 && q.codes[1] == 10); /* -7, 2 */
+    woq_frame_release(&f);
+    woq_source_close(s);
     free(file);
 }
 
@@ -704,7 +761,7 @@ int main(void)
         cmocka_unit_test(wrong_fp8),    cmocka_unit_test(wrong_inc),
         cmocka_unit_test(wrong_blocks), cmocka_unit_test(divisors),
         cmocka_unit_test(wrong_bytes),  cmocka_unit_test(fast_zero_points),
-        cmocka_unit_test(wrong_fast),
+        cmocka_unit_test(wrong_fast),   cmocka_unit_test(wrong_round_bytes),
     };
     return cmocka_run_group_tests_name("packed_source", tests, NULL, NULL);
 }

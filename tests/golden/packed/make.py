@@ -182,9 +182,10 @@ def auto_round_floats():
     it loads such files with: mx in float32, fp8 in bfloat16; nvfp4's multiplies in another order than its division
     by the global scale says, blocks of fp8 are read by transformers' class: both are multiplied out here."""
     from auto_round.data_type.mxfp import quant_mx
-    from auto_round.data_type.nvfp import calculate_gparam, nv_fp4
-    from auto_round.experimental.qmodules import fp8_static, mx, nvfp4
+    from auto_round.data_type.nvfp import calculate_gparam, nv_fp4, nvfp4_v2
+    from auto_round.experimental.qmodules import fp8_static, mx, nvfp4, nvfp4_e5m3
     from auto_round.export.export_to_autoround import export_to_fp8, export_to_nvfp_mx
+    from auto_round.export.export_to_llmcompressor import export_to_fp
     from auto_round.schemes import QuantizationScheme
 
     def packed(exporter, weight, data_type, **more):
@@ -194,7 +195,7 @@ def auto_round_floats():
         layer = {"bits": 8, "sym": True, "act_bits": 16, "data_type": data_type, "act_data_type": data_type, "zp": None}
         for key, value in (layer | more).items():
             setattr(model.m, key, value)
-        exporter.pack_layer("m", model, data_type)
+        exporter.pack_layer("m", model, *[data_type] * (exporter is not export_to_fp))
         return model.m.state_dict()
 
     def case(name, parts, want, **told):
@@ -211,13 +212,17 @@ def auto_round_floats():
         return torch.from_numpy(np.random.default_rng(n).normal(0, 0.05, shape).astype(np.float32)).to(torch.bfloat16)
 
     shape = (24, 64)
-    for name, bits, kind in (("mxfp4", 4, mx.MXFP4QuantLinear), ("mxfp8", 8, mx.MXFP8QuantLinear)):
+    for name, bits, kind in (("mxfp4", 4, mx.MXFP4QuantLinear), ("mxfp8", 8, mx.MXFP8QuantLinear),
+                             ("mxint4", 4, mx.MXINT4QuantLinear)):
+        data_type = "mx_int" if "int" in name else "mx_fp"
         weight = random_weight(bits, shape)
-        weight, scale, _ = quant_mx(weight, bits=bits, group_size=32)
-        parts = packed(export_to_nvfp_mx, weight, "mx_fp", bits=bits, group_size=32, scale=scale.reshape(shape[0], -1))
+        weight, scale, _ = quant_mx(weight, bits=bits, group_size=32, data_type=f"{data_type}{bits}")
+        parts = packed(export_to_nvfp_mx, weight, data_type, bits=bits, group_size=32,
+                       scale=scale.reshape(shape[0], -1))
         want = loaded(kind, shape, parts, config=None, dtype=torch.float32)
-        case(name, parts, want, bits=bits, group_size=32, data_type="mx_fp", act_bits=bits, act_data_type="mx_fp",
-             act_dynamic=True, act_group_size=32, act_sym=True, packing_format="auto_round:llm_compressor")
+        case(name, parts, want, bits=bits, group_size=32, data_type=data_type, act_bits=bits, act_data_type=data_type,
+             act_dynamic=True, act_group_size=32, act_sym=True,
+             packing_format="auto_round" if "int" in name else "auto_round:llm_compressor")
 
     weight = random_weight(16, shape)
     whole = calculate_gparam(weight)
@@ -231,6 +236,13 @@ def auto_round_floats():
     assert (back - want).abs().max() <= 2.0 ** -22 * want.abs().max()
     case("nvfp4", parts, want, bits=4, group_size=16, data_type="nv_fp", act_bits=4, act_group_size=16, act_sym=True,
          act_data_type="nv_fp4_with_static_gs", act_dynamic=True, packing_format="auto_round:llm_compressor")
+
+    weight, scale, _ = nvfp4_v2(random_weight(17, shape), group_size=16)
+    parts = packed(export_to_fp, weight, "nvfp4_v2", bits=4, act_bits=4, group_size=16,
+                   scale=scale.reshape(shape[0], -1))
+    case("nvfp4-e5m3", parts, loaded(nvfp4_e5m3.NVFP4E5M3QuantLinear, shape, parts, config=scheme, dtype=torch.float32),
+         bits=4, group_size=16, data_type="nvfp4_v2", act_bits=4, act_group_size=16, act_sym=True,
+         act_data_type="nvfp4_v2", act_dynamic=True, packing_format="auto_round:llm_compressor_nvfp4_e5m3")
 
     shape = (24, 40)
     weight = random_weight(8, shape)

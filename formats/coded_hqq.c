@@ -1,11 +1,15 @@
 /* coded_hqq.c -- HQQ: the weight as a matrix of groups, packed along its rows by parts of a byte,
- * with float zero points (formats.md 4.g). */
+ * with float zero points (formats.md 4.g). Scales and zero points may be such matrices themselves;
+ * their groups cross those of the weight, so that the stream gets the values alone, as the package
+ * computes them. */
 #include <formats/coded.h>
 
 #include <stdlib.h>
 #include <string.h>
 
-enum part { CODES, SCALE, ZERO, NBITS, GROUP, AXIS, SHAPE, COMPUTE };
+/* Of a matrix; those of the scales and of the zero points stand behind those of the weight. */
+enum part { CODES, SCALE, ZERO, NBITS, GROUP, AXIS, SHAPE, COMPUTE, N_MATRIX };
+enum { OF_SCALE = N_MATRIX, OF_ZERO = 2 * N_MATRIX };
 
 /* Rows of the group matrix lie one behind another in the parts of a word, the first part in the
  * highest bits; of 3 bits ten in 32. */
@@ -101,14 +105,21 @@ static int read_shape(struct woq_linear *l, struct woq_error *err)
 }
 
 /* "torch.float16" as characters. */
-static void read_compute_dtype(struct woq_linear *l)
+static void read_compute_dtype(char dtype[16], const struct woq_st_tensor *t)
 {
-    const struct woq_st_tensor *t = l->part[COMPUTE];
     const size_t skip = strlen("torch.");
 
-    if (t && t->bytes > skip && t->bytes - skip < sizeof l->compute_dtype &&
-        memcmp(t->data, "torch.", skip) == 0 && !memchr(t->data, 0, t->bytes))
-        memcpy(l->compute_dtype, t->data + skip, t->bytes - skip);
+    if (t && t->bytes > skip && t->bytes - skip < 16 && memcmp(t->data, "torch.", skip) == 0 &&
+        !memchr(t->data, 0, t->bytes))
+        memcpy(dtype, t->data + skip, t->bytes - skip);
+}
+
+/* The type of PyTorch's name for it; float16, which is the package's default, for any other. */
+static enum woq_dtype compute_dtype(const char *name)
+{
+    return strcmp(name, "bfloat16") == 0  ? WOQ_BF16
+           : strcmp(name, "float32") == 0 ? WOQ_F32
+                                          : WOQ_F16;
 }
 
 static int check_axis(struct woq_linear *l, int64_t axis, struct woq_error *err)
@@ -132,6 +143,137 @@ static struct packing packing_of(const struct woq_linear *l, bool *ok)
     return p;
 }
 
+/* --- scales and zero points that are quantized --- */
+
+struct nested {
+    const struct woq_linear *l;
+    size_t of; /* OF_SCALE or OF_ZERO */
+    struct packing p;
+    size_t n_steps; /* 1, or one for each row (axis 1) or column */
+    bool by_row;
+    enum woq_dtype dtype; /* that it computes in */
+};
+
+static bool is_nested(const struct woq_linear *l, size_t of)
+{
+    for (size_t i = 0; i < N_MATRIX; i++)
+        if (l->part[of + i])
+            return true;
+    return false;
+}
+
+/* Rows and columns of its groups: those of its shape where it has none. */
+static int read_matrix(const struct woq_linear *l, size_t of, size_t n, int64_t axis, size_t dim[2],
+                       struct woq_error *err)
+{
+    int64_t group = 0, shape[2];
+    int rc = woq_coded_want(l, of + SHAPE, "I64", 2, err);
+
+    if (rc || (l->part[of + GROUP] && (rc = read_int(l, of + GROUP, 1, 1 << 24, &group, err))))
+        return rc;
+    memcpy(shape, l->part[of + SHAPE]->data, sizeof shape);
+    if (shape[0] < 1 || shape[1] < 1 || (uint64_t)shape[0] > n || (uint64_t)shape[1] > n ||
+        (uint64_t)shape[0] * (uint64_t)shape[1] != n || (group && n % (uint64_t)group))
+        return woq_fail(err, WOQ_EDATA, NULL,
+                        "'%s' says %lld x %lld in groups of %lld, want %zu values in whole groups",
+                        l->part[of + SHAPE]->name, (long long)shape[0], (long long)shape[1],
+                        (long long)group, n);
+    dim[axis] = group ? (size_t)group : (size_t)shape[axis];
+    dim[!axis] = n / dim[axis];
+    return WOQ_OK;
+}
+
+/* n values; checks all of its tensors. */
+static int nested_init(struct nested *m, const struct woq_linear *l, size_t of, size_t n,
+                       struct woq_error *err)
+{
+    const struct woq_st_tensor *codes = l->part[of + CODES], *scale = l->part[of + SCALE];
+    int64_t bits = 0, axis = 0;
+    char compute[16] = "";
+    size_t dim[2];
+    int rc;
+
+    if ((rc = read_int(l, of + NBITS, 1, 8, &bits, err)) ||
+        (rc = read_int(l, of + AXIS, 0, 1, &axis, err)) ||
+        (rc = read_matrix(l, of, n, axis, dim, err)))
+        return rc;
+    read_compute_dtype(compute, l->part[of + COMPUTE]);
+    *m = (struct nested){ .l = l, .of = of, .by_row = axis == 1, .dtype = compute_dtype(compute) };
+    if (!packing_init(&m->p, (int)bits, dim[0], dim[1]))
+        return woq_fail(err, WOQ_EDATA, NULL, "'%s' is %lld: not a width that packs %zu rows",
+                        l->part[of + NBITS]->name, (long long)bits, dim[0]);
+    m->n_steps = scale && scale->bytes == woq_dtype_bytes(scale->dtype) ? 1 : dim[!axis];
+    if ((rc = woq_coded_want(l, of + CODES, m->p.word_bytes == 4 ? "I32" : "U8",
+                             m->p.words * m->p.cols, err)) ||
+        (rc = woq_coded_want(l, of + SCALE, "F16 BF16 F32", m->n_steps, err)))
+        return rc;
+    if (codes->n_dims != 2 || codes->shape[0] != m->p.words)
+        return woq_fail(err, WOQ_EDATA, NULL, "'%s' has %llu rows, want %zu by its axis and group",
+                        codes->name, (unsigned long long)(codes->n_dims ? codes->shape[0] : 1),
+                        m->p.words);
+    return woq_coded_want(l, of + ZERO, "F16 BF16 F32", m->n_steps, err);
+}
+
+/* To the nearest value of the type, as f32; `buf` has room for n of them. */
+static void round_to(float *x, void *buf, enum woq_dtype dtype, size_t n)
+{
+    if (dtype == WOQ_F32)
+        return;
+    woq_from_f32(buf, dtype, x, n);
+    woq_to_f32(x, buf, dtype, n);
+}
+
+/* (code - zero) * scale, each step in the type that it computes in. `to`, `scale`, `zero` and `buf`
+ * have room for all values; the codes come in `to`. */
+static void decode(float *to, float *scale, float *zero, void *buf, const struct nested *m)
+{
+    const size_t n = m->p.rows * m->p.cols;
+
+    round_to(scale, buf, m->dtype, m->n_steps);
+    round_to(zero, buf, m->dtype, m->n_steps);
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < n; i++) {
+            const size_t s = m->n_steps == 1 ? 0 : m->by_row ? i / m->p.cols : i % m->p.cols;
+            to[i] = pass == 0 ? to[i] - zero[s] : to[i] * scale[s];
+        }
+        round_to(to, buf, m->dtype, n);
+    }
+}
+
+static int nested_load(float *to, const struct nested *m, struct woq_error *err)
+{
+    const size_t n = m->p.rows * m->p.cols;
+    float *scale = woq_alloc(3 * n * sizeof *scale, err), *zero = scale ? scale + n : NULL;
+    uint8_t *codes = scale ? (uint8_t *)(zero + n) : NULL;
+    int rc = scale ? woq_coded_floats(scale, m->l->part[m->of + SCALE], err) : WOQ_ENOMEM;
+
+    if (rc == WOQ_OK)
+        rc = woq_coded_floats(zero, m->l->part[m->of + ZERO], err);
+    if (rc == WOQ_OK) {
+        unpack(codes, &m->p, m->l->part[m->of + CODES]->data);
+        for (size_t i = 0; i < n; i++)
+            to[i] = codes[i];
+        decode(to, scale, zero, codes, m);
+    }
+    free(scale);
+    return rc;
+}
+
+/* Of one kind, n of them. */
+static int measure_values(const struct woq_linear *l, size_t part, size_t of, size_t n,
+                          struct woq_error *err)
+{
+    struct nested m;
+
+    if (!is_nested(l, of))
+        return woq_coded_want(l, part, "F16 BF16 F32", n, err);
+    if (l->part[part])
+        return woq_fail(err, WOQ_EDATA, "the checkpoint is not one",
+                        "'%s' stands beside tensors of '%s' in quantized form", l->part[part]->name,
+                        l->kind->suffix[part]);
+    return nested_init(&m, l, of, n, err);
+}
+
 static int measure(struct woq_linear *l, const struct woq_linear_told *told, struct woq_error *err)
 {
     int64_t bits, group, axis;
@@ -148,7 +290,7 @@ static int measure(struct woq_linear *l, const struct woq_linear_told *told, str
     l->bits = (int)bits;
     l->group = (size_t)group;
     memcpy(l->dtype, "int", sizeof "int");
-    read_compute_dtype(l);
+    read_compute_dtype(l->compute_dtype, l->part[COMPUTE]);
     if ((rc = check_axis(l, axis, err)))
         return rc;
     p = packing_of(l, &ok);
@@ -157,18 +299,24 @@ static int measure(struct woq_linear *l, const struct woq_linear_told *told, str
                         "'%s' has %zu bytes: not %zu x %zu codes of %d bits in groups of %zu",
                         l->codes->name, l->codes->bytes, l->n_out, l->n_in, l->bits, l->group);
     n = (uint64_t)l->n_out * l->n_in / l->group;
-    if ((rc = woq_coded_want(l, SCALE, "F16 BF16 F32", n, err)) ||
-        (rc = woq_coded_want(l, ZERO, "F16 BF16 F32", n, err)))
+    if ((rc = measure_values(l, SCALE, OF_SCALE, n, err)) ||
+        (rc = measure_values(l, ZERO, OF_ZERO, n, err)))
         return rc;
     return woq_coded_item(l, "hqq");
 }
 
-static int load_values(float *to, const struct woq_linear *l, size_t part, size_t width,
+static int load_values(float *to, const struct woq_linear *l, size_t part, size_t of, size_t width,
                        struct woq_error *err)
 {
     const size_t n = l->n_out * l->n_in / l->group;
     float *value = woq_alloc(n * sizeof *value, err);
-    int rc = value ? woq_coded_floats(value, l->part[part], err) : WOQ_ENOMEM;
+    struct nested m;
+    int rc = value ? WOQ_OK : WOQ_ENOMEM;
+
+    if (rc == WOQ_OK && !is_nested(l, of))
+        rc = woq_coded_floats(value, l->part[part], err);
+    else if (rc == WOQ_OK && (rc = nested_init(&m, l, of, n, err)) == WOQ_OK)
+        rc = nested_load(value, &m, err);
 
     if (rc == WOQ_OK && l->by_column)
         memcpy(to, value, n * sizeof *value);
@@ -194,8 +342,8 @@ static int load(const struct woq_linear *l, struct woq_buf scratch[2], struct wo
     (void)scratch;
     if ((rc = woq_coded_begin(f, l, l->n_in / width, &a, err)) ||
         (rc = woq_frame_alloc(f, "zero", WOQ_F32, 2, groups, &zero, err)) ||
-        (rc = load_values(a.scale, l, SCALE, width, err)) ||
-        (rc = load_values(zero, l, ZERO, width, err)))
+        (rc = load_values(a.scale, l, SCALE, OF_SCALE, width, err)) ||
+        (rc = load_values(zero, l, ZERO, OF_ZERO, width, err)))
         return rc;
     p = packing_of(l, &ok);
     unpack(a.codes, &p, l->codes->data);
@@ -207,14 +355,19 @@ static int load(const struct woq_linear *l, struct woq_buf scratch[2], struct wo
     return woq_coded_meta(f, l, &s, err);
 }
 
+/* clang-format off */
+#define MATRIX(codes, p)                                                                           \
+    codes, p "scale", p "zero", p "nbits", p "group_size", p "axis", p "shape", p "compute_dtype"
+#define FORM(p) p "packing", p "view_as_float", p "unpack_view_dtype"
 const struct woq_linear_kind woq_hqq_kind = {
-    .suffix = { "W_q", "scale", "zero", "nbits", "group_size", "axis", "shape", "compute_dtype",
-                "packing", "view_as_float", "channel_wise", "encoded_state_dict", "offload_meta",
-                "optimize", "quant_scale", "quant_zero", "round_zero", "stores_quant_config",
-                "unpack_view_dtype" },
+    .suffix = { MATRIX("W_q", ""), MATRIX("scale_q", "meta_scale."), MATRIX("zero_q", "meta_zero."),
+                FORM(""), FORM("meta_scale."), FORM("meta_zero."), "channel_wise", "encoded_state_dict",
+                "offload_meta", "optimize", "quant_scale", "quant_zero", "round_zero",
+                "stores_quant_config" },
     .measure = measure,
     .load = load
 };
+/* clang-format on */
 
 /* --- writing --- */
 static int check(const struct woq_qview *q, struct woq_error *err)
@@ -235,9 +388,7 @@ static int check(const struct woq_qview *q, struct woq_error *err)
 static int put_values(struct woq_coded_writer *w, const char *suffix, const struct woq_qview *q,
                       const float *from, struct woq_error *err)
 {
-    const enum woq_dtype d = strcmp(w->compute_dtype, "bfloat16") == 0  ? WOQ_BF16
-                             : strcmp(w->compute_dtype, "float32") == 0 ? WOQ_F32
-                                                                        : WOQ_F16;
+    const enum woq_dtype d = compute_dtype(w->compute_dtype);
     const size_t n = q->group_dim ? q->n_rows * q->n_groups : q->n_cols;
     const uint64_t shape[2] = { q->group_dim ? n : 1, q->group_dim ? 1 : n };
     float *x = woq_buf_need(&w->values, 2 * n * sizeof *x, err), *back = x ? x + n : NULL;

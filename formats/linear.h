@@ -8,7 +8,7 @@
 #include <formats/safetensors.h>
 #include <woq/json.h>
 
-enum { WOQ_LINEAR_PARTS = 20, WOQ_LINEAR_KINDS = 6 };
+enum { WOQ_LINEAR_PARTS = 44, WOQ_LINEAR_KINDS = 6 };
 
 struct woq_linear;
 

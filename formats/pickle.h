@@ -71,6 +71,9 @@ void woq_pickle_release(struct woq_pickle *p); /* accepts a zeroed struct */
 /* Value of a string key in a dict, or NULL. */
 const struct woq_pickle_value *woq_pickle_get(const struct woq_pickle_value *dict, const char *key);
 
+/* "float16" of torch.float16; NULL for what is no dtype. */
+const char *woq_pickle_dtype(const struct woq_pickle_value *v);
+
 /* PyTorch's class of storages of an element type as safetensors spells it: "FloatStorage" for F32;
  * NULL if there is none. */
 const char *woq_pickle_storage_name(const char *type);

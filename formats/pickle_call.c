@@ -14,7 +14,7 @@ enum role {
     WRAPPER,   /* _rebuild_from_type_v2: function, class, arguments, state */
     CLASS,     /* only named by a wrapper */
     STORAGE,   /* only named by a persistent id */
-    DTYPE      /* last argument of _rebuild_tensor_v3 */
+    DTYPE      /* last argument of _rebuild_tensor_v3; a value in HQQ's files */
 };
 
 /* clang-format off */
@@ -89,6 +89,13 @@ static const struct global *global_of(const struct woq_pickle_value *v, enum rol
     const struct global *g = v->kind == WOQ_PICKLE_GLOBAL ? &globals[v->i] : NULL;
 
     return g && g->role == role ? g : NULL;
+}
+
+const char *woq_pickle_dtype(const struct woq_pickle_value *v)
+{
+    const struct global *g = global_of(v, DTYPE);
+
+    return g ? g->name : NULL;
 }
 
 static bool is_tuple(const struct woq_pickle_value *v)

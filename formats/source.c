@@ -227,6 +227,15 @@ static int take_sides(struct woq_source *s, const char *folder, struct woq_error
     return rc == WOQ_OK ? take_python(s, folder, err) : rc;
 }
 
+/* HQQ's own files have a config.json that tells nothing of it. */
+static bool is_hqq(const struct woq_st *st)
+{
+    for (size_t i = 0; i < st->n_tensors; i++)
+        if (woq_ends_with(st->tensors[i].name, ".W_q"))
+            return true;
+    return false;
+}
+
 /* Who reads tensors that lie in safetensors: config.json's quantization_config decides. */
 static int init_by_config(struct woq_source *s, struct woq_error *err)
 {
@@ -235,6 +244,11 @@ static int init_by_config(struct woq_source *s, struct woq_error *err)
 
     if (!quant)
         quant = woq_json_get(s->config, "compression_config");
+    if (!quant && !s->quant && is_hqq(&s->st)) {
+        static const char hqq[] = "{\"quant_method\":\"hqq\"}";
+        if ((rc = woq_json_parse(&s->quant, hqq, sizeof hqq - 1, err)) < 0)
+            return rc;
+    }
     if (!quant)
         quant = s->quant;
     if (woq_json_type(quant) == WOQ_JNULL)

@@ -3,9 +3,7 @@
  * Several tensors may share a storage (tied weights, views), and a tensor may walk through it in
  * strides (a transposed weight). What lies row after row is a view into the mapping, what does not
  * is brought in order when it is loaded. */
-#include "pickle.h"
-#include "stored_internal.h"
-#include "zip.h"
+#include "torch_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,11 +12,11 @@
 #include <woq/threads.h>
 #include <woq/unicode.h>
 
-static const char hint_damaged[] = "the file is damaged or cut short: copy or download it again";
+const char woq_torch_damaged[] = "the file is damaged or cut short: copy or download it again";
 
 static int fail_tensor(const struct woq_st_tensor *t, const char *what, struct woq_error *err)
 {
-    return woq_fail(err, WOQ_EDATA, hint_damaged, "tensor '%s': %s", t->name, what);
+    return woq_fail(err, WOQ_EDATA, woq_torch_damaged, "tensor '%s': %s", t->name, what);
 }
 
 /* Row after row without holes? Strides of dimensions of one element mean nothing. */
@@ -64,18 +62,18 @@ static int storage_data(const struct woq_zip *z, const struct woq_st_tensor *t,
 
     snprintf(name, sizeof name, "data/%s", s->key);
     if (!(m = woq_zip_find(z, name)))
-        return woq_fail(err, WOQ_EDATA, hint_damaged,
+        return woq_fail(err, WOQ_EDATA, woq_torch_damaged,
                         "tensor '%s': the archive has no storage '%s'", t->name, name);
     if (__builtin_mul_overflow(s->n_elem, bits / 8, bytes) || *bytes > m->bytes)
-        return woq_fail(err, WOQ_EDATA, hint_damaged,
+        return woq_fail(err, WOQ_EDATA, woq_torch_damaged,
                         "tensor '%s': storage '%s' has %zu bytes, want %" PRIu64 " x %u", t->name,
                         name, m->bytes, s->n_elem, bits / 8);
     *data = m->data;
     return WOQ_OK;
 }
 
-static int place(struct woq_st_tensor *t, const struct woq_pickle_tensor *p,
-                 const struct woq_zip *z, struct woq_error *err)
+int woq_torch_place(struct woq_st_tensor *t, const struct woq_pickle_tensor *p,
+                    const struct woq_zip *z, struct woq_error *err)
 {
     const unsigned width = woq_st_dtype(p->type, &t->dtype) / 8;
     const uint8_t *data = NULL;
@@ -92,7 +90,7 @@ static int place(struct woq_st_tensor *t, const struct woq_pickle_tensor *p,
     if (n_elem == 0)
         return WOQ_OK;
     if (last >= bytes / width)
-        return woq_fail(err, WOQ_EDATA, hint_damaged,
+        return woq_fail(err, WOQ_EDATA, woq_torch_damaged,
                         "tensor '%s' reaches element %" PRIu64 " of a storage of %" PRIu64, t->name,
                         last, bytes / width);
     t->data = data + p->offset * width;
@@ -106,18 +104,26 @@ static int place(struct woq_st_tensor *t, const struct woq_pickle_tensor *p,
     return WOQ_OK;
 }
 
+int woq_torch_key(const struct woq_pickle_value *key, struct woq_error *err)
+{
+    if (key->kind == WOQ_PICKLE_STR && !memchr(key->str.s, 0, key->str.bytes) &&
+        woq_utf8_valid(key->str.s, key->str.bytes) == key->str.bytes)
+        return WOQ_OK;
+    return woq_fail(err, WOQ_EDATA, woq_torch_damaged, "a tensor whose name is no UTF-8 text");
+}
+
 static int take_tensor(struct woq_st *st, const struct woq_pickle_value *key,
                        const struct woq_pickle_value *value, const struct woq_zip *z,
                        struct woq_error *err)
 {
     struct woq_st_tensor *t;
+    const int rc = woq_torch_key(key, err);
 
-    if (key->kind != WOQ_PICKLE_STR || memchr(key->str.s, 0, key->str.bytes) ||
-        woq_utf8_valid(key->str.s, key->str.bytes) != key->str.bytes)
-        return woq_fail(err, WOQ_EDATA, hint_damaged, "a tensor whose name is no UTF-8 text");
+    if (rc < 0)
+        return rc;
     if (!(t = woq_st_add(st, key->str.s, key->str.bytes, err)))
         return WOQ_ENOMEM;
-    return place(t, value->tensor, z, err);
+    return woq_torch_place(t, value->tensor, z, err);
 }
 
 static size_t count_tensors(const struct woq_pickle_value *dict)
@@ -148,14 +154,17 @@ static int no_tensors(const struct woq_pickle_value *root, struct woq_error *err
 }
 
 /* Other values of the dict (an epoch, a version) are no weights. */
-static int take_root(struct woq_st *st, const struct woq_pickle_value *root,
-                     const struct woq_zip *z, const char *key, struct woq_error *err)
+static int take_root(struct woq_st *st, const struct woq_pickle *p, const struct woq_zip *z,
+                     const char *key, struct woq_error *err)
 {
+    const struct woq_pickle_value *root = p->root;
     int rc;
 
     if (key && !(root = woq_pickle_get(root, key)))
         return woq_fail(err, WOQ_EDATA, "look into it with torch.load",
                         "--key '%s': the pickle's dict has no such key", key);
+    if (woq_torch_is_hqq(root))
+        return woq_torch_take_hqq(st, p, root, z, err);
     const size_t n = count_tensors(root);
     if (n == 0)
         return no_tensors(root, err);
@@ -208,7 +217,7 @@ int woq_st_parse_torch(struct woq_st *st, const uint8_t *data, size_t bytes,
         rc = woq_pickle_parse(&p, m->data, m->bytes, err);
     }
     if (rc == WOQ_OK)
-        rc = take_root(st, p.root, &z, opts->key, err);
+        rc = take_root(st, &p, &z, opts->key, err);
     woq_pickle_release(&p);
     woq_zip_release(&z);
     return rc;

@@ -47,6 +47,18 @@ there_and_back() {
     tr -d ' \t\n' <out/config.json >c
     grep -qF '"weight_quant_params":{"nbits":4,"channel_wise":true,"group_size":64' c
 }
+@test "hqq: its own files, with scales and zero points that are quantized" {
+    mkdir own
+    cp "$GOLDEN/hqq/qmodel.pt" own
+    cp base/config.json own # tells nothing of a quantization, as HQQ leaves it
+    for path in own own/qmodel.pt; do
+        run -0 woq-extract --list $path
+        [ "$(grep -c '32x64' <<<"$output")" = 5 ]
+        for linear in a.weight:hqq4 b.weight:hqq3 c.weight:hqq8 d.weight:hqq2 e.weight:hqq4; do
+            grep -q "^model.layers.0.${linear%:*} *${linear#*:} " <<<"$output"
+        done
+    done
+}
 @test "fp8: blocks, rows, tensors" {
     there_and_back fp8 0 --dtype fp8_e4m3 --group-size 32 --group-rows 48
     tr -d ' \t\n' <out/config.json >c

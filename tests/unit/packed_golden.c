@@ -1,5 +1,6 @@
 /* Packed checkpoints of the original packages (tests/golden/packed): read, they give the weights of
  * the package's own dequantizer; written again, the bytes of the package. */
+#define _GNU_SOURCE /* memmem */
 #include <formats/sink.h>
 #include <formats/source.h>
 
@@ -249,9 +250,140 @@ static void neural_compressor(void **state)
     woq_source_close(s);
 }
 
+/* Linears of a source and nothing else have the weights of hqq-nested; written to `out` if that is
+ * not NULL. */
+static void expect_nested(const char *path, const char *out)
+{
+    const struct woq_sink_opts opts = { .path = out, .format = "hqq", .dtype = "keep" };
+    struct woq_source *s = NULL;
+    struct woq_st want = { 0 };
+    struct woq_frame f = { 0 };
+    struct woq_error err = { 0 };
+    struct woq_sink sink = { 0 };
+    size_t n = 0;
+
+    if (woq_source_open(&s, path, &err) < 0 ||
+        woq_st_open(&want, path_of("hqq-nested", "want.safetensors"), NULL, &err) < 0)
+        fail_msg("%s: %s", err.where, err.what);
+    assert_string_equal(s->format, "hqq");
+    if (out) {
+        assert_int_equal(woq_sink_open(&sink, &opts, NULL, &err), WOQ_OK);
+        put_model(&sink, s, &f);
+    }
+    for (size_t i = 0; i < s->n_items; i++) {
+        assert_int_equal(s->load(s, i, &f, &err), WOQ_OK);
+        assert_true(s->items[i].quantized == (strcmp(s->items[i].name, "norm.weight") != 0));
+        if (s->items[i].quantized)
+            expect_weight(path, &f, &want);
+        n += s->items[i].quantized;
+        if (out)
+            put(&sink, &f, &err, path);
+    }
+    assert_int_equal(n, want.n_tensors);
+    assert_int_equal(s->n_items, n + 1);
+    if (out && woq_sink_finish(&sink, &err) < 0)
+        fail_msg("%s", err.what);
+    woq_sink_release(&sink);
+    woq_frame_release(&f);
+    woq_st_release(&want);
+    woq_source_close(s);
+}
+
+/* Files of torch.save as HQQ writes them: dicts within dicts, and a config.json that tells nothing.
+ * Written again scales and zero points are floats, of the same values: the package computes them in
+ * the type that they are stored in then. */
+static void hqq(void **state)
+{
+    static const char *const files[] = { "qmodel.pt", "flat.pt" };
+    char path[600], out[128];
+
+    (void)state;
+    snprintf(out, sizeof out, "%s/out", scratch);
+    for (size_t k = 0; k < 2; k++) {
+        snprintf(path, sizeof path, "%s/tests/golden/hqq/%s", root, files[k]);
+        expect_nested(path, out);
+        expect_nested(out, NULL);
+        remove_folder(out);
+    }
+    printf("# compat | format | hqq-qmodel | read\n");
+}
+
+/* Changes one of the tensors of hqq-nested, by text in the header of the file or by its value. */
+static void spoil(uint8_t *file, size_t bytes, const char *tensor, const char *text, int64_t value)
+{
+    char was[64], is[64];
+    struct woq_st st;
+    struct woq_error err = { 0 };
+
+    if (text) {
+        snprintf(was, sizeof was, "layers.0.%s\"", tensor);
+        snprintf(is, sizeof is, "layers.0.%s\"", text);
+        uint8_t *at = memmem(file, bytes, was, strlen(was));
+        assert_non_null(at);
+        memset(at, ' ', strlen(was)); /* room before the colon */
+        memcpy(at, is, strlen(is));
+        return;
+    }
+    snprintf(was, sizeof was, "model.layers.0.%s", tensor);
+    assert_int_equal(woq_st_parse(&st, "x", file, bytes, NULL, &err), WOQ_OK);
+    const struct woq_st_tensor *t = woq_st_find(&st, was);
+    assert_non_null(t);
+    memcpy(file + (t->data - file), &value, t->bytes < 8 ? t->bytes : 8);
+    woq_st_release(&st);
+}
+
+static void wrong_hqq(void **state)
+{
+    static const struct {
+        const char *tensor, *text;
+        int64_t value;
+        const char *want;
+    } cases[] = {
+        { "a.zero_q", "a.zero_Q", 0, "'model.layers.0.a.W_q' has no tensor 'zero_q'" },
+        { "a.meta_scale.axis", "a.meta_scale.axes", 0, "has no tensor 'meta_scale.axis'" },
+        { "a.meta_scale.shape", "a.meta_scale.form", 0, "has no tensor 'meta_scale.shape'" },
+        { "d.meta_zero.scale", "d.meta_zero.step", 0, "has no tensor 'meta_zero.scale'" },
+        { "d.meta_zero.zero", "d.meta_zero.mid", 0, "has no tensor 'meta_zero.zero'" },
+        { "b.round_zero", "b.zero", 0, "'model.layers.0.b.zero' stands beside tensors of 'zero'" },
+        { "a.meta_scale.nbits", NULL, 9, "'model.layers.0.a.meta_scale.nbits' is 9, want 1..8" },
+        { "a.meta_scale.nbits", NULL, 7, "is 7: not a width that packs 32 rows" },
+        { "a.meta_scale.nbits", NULL, 4, "scale_q' has 128 elements, want 64" },
+        { "a.meta_scale.nbits", NULL, 3, "scale_q' is U8, want I32" },
+        { "a.meta_scale.axis", NULL, 2, "'model.layers.0.a.meta_scale.axis' is 2, want 0..1" },
+        { "a.meta_scale.axis", NULL, 1, "scale_q' has 32 rows, want 4 by its axis and group" },
+        { "a.meta_scale.group_size", NULL, 48, "says 128 x 1 in groups of 48, want 128 values" },
+        { "a.meta_scale.group_size", NULL, 0, "group_size' is 0, want 1..16777216" },
+        { "a.meta_scale.shape", NULL, -128, "says -128 x 1 in groups of 32" },
+        { "a.meta_scale.shape", NULL, INT64_MAX, "says 9223372036854775807 x 1" },
+        { "a.meta_zero.shape", NULL, 64, "says 64 x 1 in groups of 0, want 128 values" },
+        { "a.zero_q", "a.zero_q", 0, NULL },
+    };
+    static const char config[] =
+        "{\"model_type\":\"golden\",\"quantization_config\":{\"quant_method\":\"hqq\"}}";
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct woq_source *s = NULL;
+        struct woq_error err = { 0 };
+        char *file = NULL;
+        size_t bytes = 0;
+
+        assert_int_equal(
+            woq_file_read(path_of("hqq-nested", "model.safetensors"), 1 << 20, &file, &bytes, &err),
+            WOQ_OK);
+        spoil((uint8_t *)file, bytes, cases[i].tensor, cases[i].text, cases[i].value);
+        const int rc = woq_source_open_mem(&s, "x", file, bytes, config, sizeof config - 1, &err);
+        if (cases[i].want ? rc == WOQ_OK || !strstr(err.what, cases[i].want) : rc != WOQ_OK)
+            fail_msg("%s: found '%s'", cases[i].want ? cases[i].want : "-", err.what);
+        woq_source_close(s);
+        free(file);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(all_cases),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(all_cases), cmocka_unit_test(hqq),
+                                        cmocka_unit_test(wrong_hqq),
                                         cmocka_unit_test(neural_compressor) };
     const char *at = getenv("WOQ_ROOT");
 

@@ -8,6 +8,7 @@ what the package stores; its own dequantizer rounds to f16 and is compared here.
 import json
 import os
 
+import safetensors.torch
 import torch
 from safetensors.torch import save_file
 
@@ -19,14 +20,14 @@ WEIGHTS = {Q: torch.randn(32, 64) * 0.1, DOWN: torch.randn(32, 128) * 0.05}
 WEIGHTS[Q][3, :] *= 20
 
 
-def put(name, tensors, want, quant):
+def put(name, tensors, want, quant, **more):
     folder = os.path.join(HERE, name)
     os.makedirs(folder, exist_ok=True)
     save_file({k: v.contiguous() for k, v in tensors.items()}, os.path.join(folder, "model.safetensors"))
     save_file({k: v.contiguous() for k, v in want.items()}, os.path.join(folder, "want.safetensors"))
     with open(os.path.join(folder, "config.json"), "w") as f:
         json.dump({"model_type": "golden", "quantization_config": quant,
-                   "woq": {"format": name.split("-")[0], "form": "auto"}}, f, indent=1)
+                   "woq": {"format": name.split("-")[0], "form": "auto", **more}}, f, indent=1)
         f.write("\n")
 
 
@@ -92,6 +93,65 @@ def hqq(name, bits, axis, group):
         "skip_modules": ["lm_head"]})
 
 
+def encoded(state, prefix):
+    """The values of a state dict as hqq's own encoding makes tensors of them, nested ones too, which it refuses."""
+    from hqq.core.utils import encode_safetensor_type
+
+    flat = {}
+    for k, v in state.items():
+        if isinstance(v, dict):
+            flat |= encoded(v, f"{prefix}.{k}")
+        elif v is not None:
+            flat[f"{prefix}.{k}"] = encode_safetensor_type(v).clone()
+    return flat
+
+
+def hqq_nested():
+    """Scales and zero points that are quantized themselves: what BaseHQQModel.save_quantized puts into qmodel.pt, a dict
+    of the state dicts of modules (../hqq; flat.pt: model.state_dict()), and the same as tensors (hqq-nested), which the
+    package does not write. Layers quantize so by quantize() alone: HQQLinear leaves these settings out since 0.2."""
+    from hqq.core.quantize import HQQLinear, Quantizer
+
+    # bits, axis, group of the weight; what its scales and its zero points are quantized by; the dtype
+    cases = {"a": (4, 1, 16, {"nbits": 8, "group_size": 32}, {"nbits": 8, "channel_wise": False, "group_size": None},
+                   torch.float16),  # as hqq's own defaults, but for the sizes
+             "b": (3, 1, 32, None, {"nbits": 4, "group_size": 16, "axis": 1}, torch.float16),
+             "c": (8, 0, 32, {"nbits": 8, "group_size": None, "axis": 1}, None, torch.float32),
+             "d": (2, 1, 16, {"nbits": 3, "group_size": 32, "axis": 1}, {"nbits": 8, "group_size": 32}, torch.bfloat16),
+             "e": (4, 1, 64, None, None, torch.float16)}
+    modules, old, want = {"norm": {"weight": torch.nn.Parameter(torch.linspace(0.5, 1.5, 64).half())}}, {}, {}
+    for name, (bits, axis, group, scales, zeros, dtype) in cases.items():
+        n, params = P + name, {"nbits": bits, "channel_wise": True, "group_size": group, "optimize": True,
+                               "round_zero": bits == 4, "axis": axis, "view_as_float": False}
+        nested = [v and {"channel_wise": True, "optimize": False, **v} for v in (scales, zeros)]
+        h = HQQLinear(None, {"weight_quant_params": params, "scale_quant_params": nested[0], "zero_quant_params": nested[1],
+                             "offload_meta": False}, compute_dtype=dtype, device="cpu", initialize=False)
+        h.encoded_state_dict = False
+        h.quantize(WEIGHTS[Q].to(dtype), **h.quant_config)
+        modules[n] = dict(h.state_dict())
+        if name in "ae":  # as releases before 0.2 had it
+            old[n] = {"W_q": h.W_q, "meta": dict(h.meta), "bias": None}
+        q = Quantizer.unpack[h.meta["packing"]](h.W_q)[:group if axis == 0 else WEIGHTS[Q].numel() // group].float()
+        scale, zero = (Quantizer.dequantize(h.meta[f"{k}_q"], h.meta[f"meta_{k}"]) if h.meta[f"quant_{k}"] else h.meta[k]
+                       for k in ("scale", "zero"))
+        want[n + ".weight"] = ((q - zero.float()) * scale.float()).reshape(WEIGHTS[Q].shape)
+        full = h.dequantize().float()
+        assert (full - want[n + ".weight"]).abs().max() <= 2.0 ** -7 * full.abs().max()  # in its dtype
+    put("hqq-nested", {k: v for n, s in modules.items() if n != "norm" for k, v in encoded(s, n).items()}, want,
+        {"quant_method": "hqq"}, read_only=True)
+    folder = os.path.join(HERE, "../hqq")
+    os.makedirs(folder, exist_ok=True)
+    torch.save(modules | old, f"{folder}/qmodel.pt")
+    torch.save({f"{n}.{k}": v for n, s in modules.items() for k, v in s.items()}, f"{folder}/flat.pt")
+    with open(f"{folder}/config.json", "w") as f:
+        f.write(json.dumps({"model_type": "golden"}) + "\n")
+    seeds = os.path.join(HERE, "../../fuzz/corpus")
+    with open(f"{seeds}/packed/hqq-nested", "wb") as f:
+        f.write(b'{"model_type":"golden","quantization_config":{"quant_method":"hqq"}}\0' +
+                safetensors.torch.save(encoded(modules[P + "a"], "a") | encoded(modules[P + "d"], "d")))
+    torch.save({"a": old[P + "a"], "d": modules[P + "d"], "norm": modules["norm"]}, f"{seeds}/torch/hqq")
+
+
 def fp8(name, block):
     tensors, want = {}, {}
     for n, w in WEIGHTS.items():
@@ -116,5 +176,6 @@ if __name__ == "__main__":
     hqq("hqq-3", 3, 1, 32)
     hqq("hqq-2", 2, 1, 16)
     hqq("hqq-8-axis0", 8, 0, 32)
+    hqq_nested()
     fp8("fp8-block", (20, 48))
     fp8("fp8-tensor", None)

@@ -201,7 +201,8 @@ static int zero_fields(uint8_t *fields, const struct woq_packed_layout *l,
     for (size_t i = 0; i < q->n_rows * q->n_groups; i++) {
         const float z = q->zero ? q->zero[i] : (float)(1 << (q->bits - 1));
         if (!(z >= 0 && z <= (float)max) || z != (float)(int)z)
-            return woq_fail(err, WOQ_ETYPE, "quantize with integer zero points (woq-rtn --asym)",
+            return woq_fail(err, WOQ_ETYPE,
+                            "quantize without --float-zero, or let GGUF or HQQ hold it",
                             "zero point %g of row %zu, group %zu: %s holds integers in 0..%d",
                             (double)z, i / q->n_groups, i % q->n_groups, l->name, max);
         *n_null += z == 0;

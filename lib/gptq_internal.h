@@ -31,6 +31,7 @@ static inline float woq_gptq_code(const struct woq_gptq_run *r, float x, float s
                                   uint8_t *code)
 {
     const struct woq_levels *levels = r->grid.levels;
+    const float whole = rintf(zero); /* as kernels.h quant_u8 has it */
     float q;
 
     if (levels) {
@@ -39,7 +40,7 @@ static inline float woq_gptq_code(const struct woq_gptq_run *r, float x, float s
         *code = (uint8_t)levels->code[at];
         return levels->value[at] * scale;
     }
-    q = rintf(x / scale) + zero;
+    q = rintf(x / scale + (zero - whole)) + whole;
     q = q < 0 ? 0 : q > r->grid.maxq ? r->grid.maxq : q;
     *code = (uint8_t)q;
     return (q - zero) * scale;

@@ -31,9 +31,14 @@ static void params(const struct woq_gptq_run *r, const struct range *a, float sh
     }
     *scale = x > 0 ? a->negative ? -x : x : 2 / g->maxq;
     woq_grid_round(g, scale, 1);
-    *zero = r->o->scheme.sym ? g->mid : rintf((x > 0 ? -lo : 1) / *scale);
+    if (r->o->scheme.sym) {
+        *zero = g->mid;
+        return;
+    }
+    *zero = (x > 0 ? -lo : 1) / *scale;
     if (g->f16 && *zero > g->maxq) /* the rounded scale may be too small for the range */
         *zero = g->maxq;
+    woq_grid_round_zero(g, zero, 1);
 }
 
 /* How far the i-th candidate shrinks a range: of powers of two only the next one is another. */
@@ -111,20 +116,24 @@ static void find_params(const struct woq_gptq_run *r, const struct range *a, con
     }
 }
 
-/* Zero points one step away, each with scales a few percent around, where that is better; not to 0,
- * which GPTQ's first form of checkpoints cannot hold. */
+/* Zero points one step away (a quarter where they need not be whole numbers), each with scales a
+ * few percent around, where that is better; whole ones not to 0, which GPTQ's first form of
+ * checkpoints cannot hold. */
 static void move_zeros(const struct woq_gptq_run *r, const float *x, size_t lanes,
                        const float *weight, size_t n, float *scale, float *zero)
 {
     static const float steps[] = { 0, -1, 1 };
     static const float near[] = { 1, 0.99f, 1.01f, 0.98f, 1.02f, 0.97f, 1.03f, 0.96f, 1.04f };
+    const bool any = r->o->scheme.float_zero;
     float s[SIDE], z[SIDE], factor[SIDE], loss[SIDE], best[SIDE], from[SIDE];
 
     memcpy(s, scale, sizeof s);
     memcpy(from, zero, sizeof from);
     for (size_t k = 0; k < sizeof steps / sizeof *steps; k++) {
         for (size_t i = 0; i < SIDE; i++)
-            z[i] = fminf(fmaxf(from[i] + steps[k], fminf(from[i], 1)), r->grid.maxq);
+            z[i] = fminf(fmaxf(from[i] + (any ? 0.25f : 1) * steps[k], any ? 0 : fminf(from[i], 1)),
+                         r->grid.maxq);
+        woq_grid_round_zero(&r->grid, z, SIDE);
         woq_kernels()->tile_shrink(factor, loss, x, lanes, weight, n, s, z, r->grid.maxq, near,
                                    sizeof near / sizeof *near);
         for (size_t i = 0; i < SIDE; i++)

@@ -142,22 +142,30 @@ static void fit_scale(const struct woq_gptq_run *r, struct tile *t, size_t i, si
     *scale = better;
 }
 
-/* 2. the zero point by one step up or down: the whole group moves by -scale or +scale. */
+/* 2. the zero point, whose step moves the whole group by -scale or +scale: by one up or down, or to
+ * its least-squares place where it need not be a whole number. Whole ones do not go
+ * to 0, see gptq_range.c. */
 static void fit_zero(const struct woq_gptq_run *r, struct tile *t, size_t i, size_t g, size_t c0,
                      size_t width, const float *ones)
 {
     const float scale = *scale_of(r, t, i, g);
-    float *zero = zero_of(r, t, i, g);
+    float *zero = zero_of(r, t, i, g), better;
     double num, den, step;
 
     along(NULL, t->v + i * r->n + c0, ones, width, &num, &den);
-    step = num * (double)scale < 0 ? -(double)scale : (double)scale;
-    if (!(step * step * den < 2 * step * num))
+    if (!(den > 0))
         return;
     /* w_hat = (code - zero) * scale: up by scale is one less */
-    if (step == (double)scale ? *zero < 1 : *zero + 1 > r->grid.maxq)
+    step = num * (double)scale < 0 ? -1 : 1;
+    if (r->o->scheme.float_zero)
+        step = num / den / (double)scale;
+    better = (float)((double)*zero - step);
+    woq_grid_round_zero(&r->grid, &better, 1);
+    step = ((double)*zero - (double)better) * (double)scale;
+    if (better < (r->o->scheme.float_zero ? 0 : fminf(*zero, 1)) || better > r->grid.maxq ||
+        !(step * step * den < 2 * step * num))
         return;
-    *zero += step == (double)scale ? -1.0f : 1.0f;
+    *zero = better;
     move(r, t, i, c0, width, (float)step, NULL, ones);
 }
 

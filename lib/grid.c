@@ -104,6 +104,20 @@ void woq_grid_round(const struct woq_grid *g, float *scale, size_t n)
         round_to_f16(scale, n);
 }
 
+void woq_grid_round_zero(const struct woq_grid *g, float *zero, size_t n)
+{
+    const struct woq_kernels *k = woq_kernels();
+    uint16_t half[CHUNK];
+
+    for (size_t i = 0; i < n && !g->s->float_zero; i++)
+        zero[i] = round_even(zero[i]);
+    for (size_t at = 0; at < n && g->s->float_zero && g->f16; at += CHUNK) {
+        const size_t m = n - at < CHUNK ? n - at : CHUNK;
+        k->f32_to_f16(half, zero + at, m);
+        k->f16_to_f32(zero + at, half, m);
+    }
+}
+
 static void sym_scales(float *scale, const float *min, const float *max, size_t n, float quantile,
                        const struct woq_grid *g)
 {
@@ -132,17 +146,21 @@ static void asym_scales(float *scale, const float *min, const float *max, size_t
     }
 }
 
-/* zero = rint(-lo / scale); for an empty range lo is -1 (1.4). */
+/* zero = -lo / scale, a whole number unless it is to be float; for an empty range lo is -1 (1.4).
+ */
 static void asym_zeros(float *zero, const float *scale, const float *min, const float *max,
-                       size_t n, float quantile, float maxq)
+                       size_t n, float quantile, const struct woq_grid *g)
 {
+    const float maxq = g->maxq;
+
     for (size_t i = 0; i < n; i++) {
         const float lo = (min[i] < 0.0f ? min[i] : 0.0f) * quantile;
         const float hi = (max[i] > 0.0f ? max[i] : 0.0f) * quantile;
         const float x = ((hi - lo) / maxq > 0.0f ? -lo : 1.0f) / scale[i];
         /* a scale rounded to f16 may be too small for the range */
-        zero[i] = x < maxq ? round_even(x) : maxq;
+        zero[i] = x < maxq ? x : maxq;
     }
+    woq_grid_round_zero(g, zero, n);
 }
 
 /* OCP MX 1.0, 6.3: the exponent of the largest weight less that of the largest level; weights
@@ -184,7 +202,7 @@ void woq_group_params(float *scale, float *zero, const float *min, const float *
     if (!zero)
         return;
     if (!g->levels && !g->s->sym)
-        asym_zeros(zero, scale, min, max, n, quantile, g->maxq);
+        asym_zeros(zero, scale, min, max, n, quantile, g);
     else
         for (size_t i = 0; i < n; i++)
             zero[i] = g->s->bits == 1 ? 0.0f : g->mid;

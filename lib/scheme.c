@@ -21,7 +21,8 @@ enum field {
     SCALE_DTYPE = 128,
     GROUP_ROWS = 256,
     DOUBLE_QUANT = 512,
-    ALL = 1023
+    FLOAT_ZERO = 1024,
+    ALL = 2047
 };
 
 void woq_scheme_init(struct woq_scheme *s)
@@ -157,6 +158,10 @@ static int fill_format(struct woq_scheme *s, int fields)
     if (!(fields & FULL_RANGE)) {
         s->full_range = false;
         fields |= FULL_RANGE;
+    }
+    if (!(fields & FLOAT_ZERO)) {
+        s->float_zero = false;
+        fields |= FLOAT_ZERO;
     }
     if (f->scale != WOQ_SCALE_FREE && !(fields & SCALE_DTYPE)) {
         memcpy(s->scale_dtype, "f32", sizeof "f32");
@@ -315,6 +320,10 @@ static int set_member(struct woq_scheme *s, const char *key, const struct woq_js
         rc = set_bool(&s->full_range, key, v, err);
         return rc ? rc : FULL_RANGE;
     }
+    if (woq_word_in("float_zero", key)) {
+        rc = set_bool(&s->float_zero, key, v, err);
+        return rc ? rc : FLOAT_ZERO;
+    }
     if (woq_word_in("search use_mse_search", key))
         return set_search(s, key, v, err);
     if (woq_word_in("scale_dtype", key)) {
@@ -326,8 +335,8 @@ static int set_member(struct woq_scheme *s, const char *key, const struct woq_js
         return rc;
     return woq_fail(
         err, WOQ_EUSAGE,
-        "keys: bits group_size group_dim group_rows sym full_range dtype search scale_dtype "
-        "double_quant double_quant_bits double_quant_group_size ...",
+        "keys: bits group_size group_dim group_rows sym full_range float_zero dtype search "
+        "scale_dtype double_quant double_quant_bits double_quant_group_size ...",
         "unknown key '%s' in a quantization scheme", key);
 }
 
@@ -389,6 +398,8 @@ static void put(struct woq_json *o, const struct woq_scheme *s, int fields)
         woq_json_set_bool(o, "sym", s->sym);
     if (fields & FULL_RANGE)
         woq_json_set_bool(o, "full_range", s->full_range);
+    if (fields & FLOAT_ZERO && (fields != ALL || s->float_zero))
+        woq_json_set_bool(o, "float_zero", s->float_zero);
     if (fields & DTYPE)
         woq_json_set_str(o, "dtype", s->dtype);
     if (fields & DOUBLE_QUANT && (fields != ALL || s->dq.on)) {
@@ -455,14 +466,14 @@ int woq_scheme_set(struct woq_json *quant, const char *text, struct woq_error *e
         woq_json_set(one, key, value_of(equals + 1));
     } else if (woq_word_in("sym asym", text)) {
         woq_json_set_bool(one, "sym", text[0] == 's');
-    } else if (woq_word_in("full_range", text)) {
-        woq_json_set_bool(one, "full_range", true);
+    } else if (woq_word_in("full_range float_zero", text)) {
+        woq_json_set_bool(one, text, true);
     } else if (woq_word_in("float", text)) {
         woq_json_set_str(one, "dtype", "float");
     } else {
         woq_json_free(one);
         return woq_fail(err, WOQ_EUSAGE, "for example bits=8 group_size=128 asym",
-                        "'%s': want key=value, sym, asym, full_range or float", text);
+                        "'%s': want key=value, sym, asym, full_range, float_zero or float", text);
     }
     rc = one ? woq_scheme_merge(quant, one, err) : woq_fail_nomem(err, 64);
     woq_json_free(one);
@@ -475,9 +486,9 @@ static int check_format(const struct woq_scheme *s, const struct woq_format *f,
 {
     if (s->bits != f->bits)
         return woq_fail(err, WOQ_EUSAGE, NULL, "bits %d: %s has %d", s->bits, f->name, f->bits);
-    if (!s->sym || s->full_range)
+    if (!s->sym || s->full_range || s->float_zero)
         return woq_fail(err, WOQ_EUSAGE, NULL, "%s has no %s", f->name,
-                        s->sym ? "full range" : "zero point, want sym");
+                        s->full_range ? "full range" : "zero point, want sym");
     if (f->fixed_group && (s->group_size != f->group || s->group_rows != 1 || s->group_dim != 1))
         return woq_fail(err, WOQ_EUSAGE, "leave the group size to the format",
                         "group_size %lld: %s has groups of %d inputs", (long long)s->group_size,
@@ -543,6 +554,8 @@ int woq_scheme_check(const struct woq_scheme *s, struct woq_error *err)
     if (s->full_range && !s->sym)
         return woq_fail(err, WOQ_EUSAGE, "asymmetric codes use the full range already",
                         "full_range is for symmetric schemes");
+    if (s->float_zero && s->sym)
+        return woq_fail(err, WOQ_EUSAGE, NULL, "float_zero is for asymmetric schemes");
     /* algorithms.md 1.3: the formula divides by minus zero */
     if (s->full_range && s->bits == 1)
         return woq_fail(err, WOQ_EUSAGE, NULL, "full_range with 1 bit is not defined");

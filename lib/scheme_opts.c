@@ -15,6 +15,8 @@ static void put(struct woq_json *quant, const struct woq_scheme_opts *o)
         woq_json_set_bool(quant, "sym", !o->asym);
     if (o->full_range)
         woq_json_set_bool(quant, "full_range", true);
+    if (o->float_zero)
+        woq_json_set_bool(quant, "float_zero", true);
     woq_json_set_str(quant, "scale_dtype", o->scale_dtype);
     woq_json_set_str(quant, "dtype", o->dtype);
     woq_json_set_bool(quant, "double_quant", o->dq.on);

@@ -87,11 +87,18 @@ static int minmax_cols_f32(float *min, float *max, const float *x, size_t n)
     return v_bits_finite(seen);
 }
 
-V v16 code_of(v16 w, v16 scale, v16 zero, v16 maxq)
+/* t = w / scale: for a whole zero point rint(t) + zero, for others the nearest all the same. */
+V v16 code_at(v16 t, v16 zero, v16 maxq)
 {
-    const v16 code = v_add(v_rint(v_div(w, scale)), zero);
+    const v16 whole = v_rint(zero);
+    const v16 code = v_add(v_rint(v_add(t, v_sub(zero, whole))), whole);
 
     return v_min(v_max(code, v_set(0.0f)), maxq);
+}
+
+V v16 code_of(v16 w, v16 scale, v16 zero, v16 maxq)
+{
+    return code_at(v_div(w, scale), zero, maxq);
 }
 
 V void quant_run(uint8_t *codes, const float *w, size_t n, float scale, float zero, v16 maxq)
@@ -182,7 +189,7 @@ static void dequant_cols_u8(float *dst, const uint8_t *codes, size_t n, const fl
 
 V v16 square_err(v16 w, v16 inverse, v16 scale, v16 zero, v16 maxq)
 {
-    const v16 code = v_min(v_max(v_add(v_rint(v_mul(w, inverse)), zero), v_set(0.0f)), maxq);
+    const v16 code = code_at(v_mul(w, inverse), zero, maxq);
     const v16 diff = v_sub(w, v_mul(v_sub(code, zero), scale));
 
     return v_mul(diff, diff);

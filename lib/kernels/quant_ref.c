@@ -64,15 +64,18 @@ static int minmax_cols_f32(float *min, float *max, const float *x, size_t n)
     return all_finite_f32(x, n);
 }
 
-static float code_of(float w, float scale, float zero, float maxq)
+/* t = w / scale: for a whole zero point rint(t) + zero, for others the nearest all the same. */
+static float code_at(float t, float zero, float maxq)
 {
-    return pick_min(pick_max(rintf(w / scale) + zero, 0.0f), maxq);
+    const float whole = rintf(zero);
+
+    return pick_min(pick_max(rintf(t + (zero - whole)) + whole, 0.0f), maxq);
 }
 
 static void quant_u8(uint8_t *codes, const float *w, size_t n, float scale, float zero, float maxq)
 {
     for (size_t i = 0; i < n; i++)
-        codes[i] = (uint8_t)code_of(w[i], scale, zero, maxq);
+        codes[i] = (uint8_t)code_at(w[i] / scale, zero, maxq);
 }
 
 static void dequant_u8(float *dst, const uint8_t *codes, size_t n, float scale, float zero)
@@ -88,7 +91,7 @@ static float quant_err(const float *w, const float *weight, size_t n, float scal
     float lane[LANES] = { 0 };
 
     for (size_t i = 0; i < n; i++) {
-        const float code = pick_min(pick_max(rintf(w[i] * inverse) + zero, 0.0f), maxq);
+        const float code = code_at(w[i] * inverse, zero, maxq);
         const float diff = w[i] - (code - zero) * scale;
         lane[i % LANES] += weight ? weight[i] * (diff * diff) : diff * diff;
     }
@@ -124,7 +127,7 @@ static void quant_cols_u8(uint8_t *codes, const float *w, size_t n, const float 
                           const float *zero, float mid, float maxq)
 {
     for (size_t i = 0; i < n; i++)
-        codes[i] = (uint8_t)code_of(w[i], scale[i], zero ? zero[i] : mid, maxq);
+        codes[i] = (uint8_t)code_at(w[i] / scale[i], zero ? zero[i] : mid, maxq);
 }
 
 static void dequant_cols_u8(float *dst, const uint8_t *codes, size_t n, const float *scale,

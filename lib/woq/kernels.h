@@ -60,7 +60,8 @@ struct woq_kernels {
     /* min[i] = x[i] < min[i] ? x[i] : min[i], likewise max. Returns all_finite_f32 of x. */
     int (*minmax_cols_f32)(float *min, float *max, const float *x, size_t n);
     /* --- quantizing one group: algorithms.md 1.3, 1.4, on unsigned codes ---
-     * code = clamp(rint(w / scale) + zero, 0, maxq), true division, ties to even; NaN gives 0 */
+     * code = clamp(rint(w / scale) + zero, 0, maxq), true division, ties to even; NaN gives 0. Of a
+     * zero point between whole numbers the part beyond the nearest one is added before rounding. */
     void (*quant_u8)(uint8_t *codes, const float *w, size_t n, float scale, float zero, float maxq);
     /* w = (code - zero) * scale */
     void (*dequant_u8)(float *dst, const uint8_t *codes, size_t n, float scale, float zero);

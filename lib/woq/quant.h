@@ -18,6 +18,7 @@ struct woq_scheme {
     int group_dim;      /* 1 = groups along in, 0 = along out */
     int64_t group_rows; /* rows that share their scales; 1, or -1 = all (group_dim 1) */
     bool sym, full_range;
+    bool float_zero; /* asym: zero points need not be whole numbers */
     char dtype[16];  /* a name of format.h, or "float" = leave alone */
     char search[16]; /* "none"; "clip" one ratio per layer (1.6); "mse" best ratio per group */
     /* Scales are quantized themselves (algorithms.md 1.7), by `bits` in groups of `group_size`. */
@@ -43,8 +44,8 @@ int woq_scheme_from_json(struct woq_scheme *s, const struct woq_json *quant, str
 struct woq_json *woq_scheme_to_json(const struct woq_scheme *s);
 /* Writes the fields that `from` names into `quant` under their own names, checked as above. */
 int woq_scheme_merge(struct woq_json *quant, const struct woq_json *from, struct woq_error *err);
-/* Same from "key=value" text, or one of the words sym, asym, full_range, float (woq-scheme --set).
- */
+/* Same from "key=value" text, or one of the words sym, asym, full_range, float_zero, float
+ * (woq-scheme --set). */
 int woq_scheme_set(struct woq_json *quant, const char *key_value, struct woq_error *err);
 /* Ranges and combinations: bits, group_size, 1-bit full range ... WOQ_EUSAGE. */
 int woq_scheme_check(const struct woq_scheme *s, struct woq_error *err);
@@ -124,6 +125,9 @@ struct woq_grid {
 void woq_grid_init(struct woq_grid *g, const struct woq_scheme *s, const float *w, size_t n);
 /* Scales as they will be stored, to nearest; free ones never to 0. */
 void woq_grid_round(const struct woq_grid *g, float *scale, size_t n);
+/* Zero points of 0..maxq as they will be stored: whole numbers, or with float_zero those of f16
+ * where scales are. */
+void woq_grid_round_zero(const struct woq_grid *g, float *zero, size_t n);
 /* Ranges of n groups by 1.3 / 1.4 / 1.5 / 6.9 at a quantile: sets scale and zero (NULL = not
  * wanted) from the groups' minima and maxima. */
 void woq_group_params(float *scale, float *zero, const float *min, const float *max, size_t n,

@@ -13,7 +13,7 @@
 struct woq_scheme_opts {
     long bits, group_size, group_dim, group_rows;
     bool bits_given, group_given;
-    bool sym, asym, full_range;
+    bool sym, asym, full_range, float_zero;
     const char *dtype, *scale_dtype;
     struct {
         bool on, sym, keep_codes, given; /* given: any of the others was */
@@ -47,6 +47,8 @@ struct woq_scheme_opts {
     { WOQ_OPT_FLAG, 0, "asym", NULL, &(o).asym, false, "asymmetric codes with a zero point" },     \
     { WOQ_OPT_FLAG, 0, "full-range", NULL, &(o).full_range, false,                                 \
       "symmetric: give the largest weight the code -2^(bits-1); scales may be negative" },         \
+    { WOQ_OPT_FLAG, 0, "float-zero", NULL, &(o).float_zero, false,                                 \
+      "asymmetric: zero points between whole numbers too, for GGUF and HQQ" },                     \
     { WOQ_OPT_ENUM, 0, "scale-dtype", "DTYPE", &(o).scale_dtype, false,                            \
       "f16: round scales before codes are chosen, as formats with f16 scales will store them",     \
       "f32|f16" },                                                                                 \

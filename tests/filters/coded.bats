@@ -43,6 +43,8 @@ there_and_back() {
     for b in 8 4 3 2 1; do
         there_and_back hqq 1e-3 --bits $b --group-size 32 --asym
     done
+    there_and_back hqq 1e-3 --bits 4 --group-size 32 --asym --float-zero
+    there_and_back hqq 0 --bits 4 --group-size 32 --asym --float-zero --scale-dtype f16
     there_and_back hqq 1e-3 --bits 4 --group-size 64
     tr -d ' \t\n' <out/config.json >c
     grep -qF '"weight_quant_params":{"nbits":4,"channel_wise":true,"group_size":64' c

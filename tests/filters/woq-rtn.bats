@@ -204,6 +204,17 @@ codes() { woq-cat --no-head "$1" | grep -c '/codes '; }
     check "bits 17: want 1..8" 'w{"role":"attn.q","quant":{"bits":17}}:f32[1,2]:1,2'
     check "full_range is for symmetric" 'w{"role":"attn.q","quant":{"full_range":true,"sym":false}}:f32[1,2]:1,2'
 }
+@test "--float-zero: both ends of a range have codes" {
+    woq-gen 'w{"role":"attn.q"}:f32[1,4]:-0.4,0.1,0.6,1.1' >in.wts
+    woq-rtn -b 2 --asym --float-zero in.wts >q.wts
+    woq-ls --json q.wts | grep -F '"float_zero":true'
+    woq-dequant q.wts | woq-diff --tol 1e-6 - in.wts
+    run ! bash -c "woq-rtn -b 2 --asym in.wts | woq-dequant | woq-diff --tol 0.02 - in.wts"
+    run -2 woq-rtn --float-zero in.wts
+    [[ $output == *"float_zero is for asymmetric schemes"* ]]
+    run -2 woq-rtn --float-zero --dtype nf4 in.wts
+    [[ $output == *"nf4 has no zero point"* ]]
+}
 @test "a cut stream exits 3" {
     woq-gen --llama hidden=32,heads=4 >m.wts
     head -c 5000 m.wts >cut.wts

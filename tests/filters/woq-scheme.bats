@@ -129,6 +129,8 @@ J
     [[ $output == *"'lm_head.weight'"*"full_range with 1 bit"* ]]
     run -1 bash -c "woq-scheme --set 'lm_head* full_range' --set '*head* asym' m.wts >out.wts"
     [[ $output == *"full_range is for symmetric"* ]]
+    run -1 bash -c "woq-scheme --set 'lm_head* float_zero' m.wts >out.wts"
+    [[ $output == *"float_zero is for asymmetric"* ]]
 }
 @test "an expression without end is cut off, not waited for" {
     woq-gen 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!:f32[1,1]:1' >a.wts

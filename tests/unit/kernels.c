@@ -418,6 +418,8 @@ static struct input make_input(size_t n, size_t group, enum mix mix)
 
     in.maxq = maxqs[next_u32() % 5];
     in.zero = (float)(next_u32() % ((uint32_t)in.maxq + 1));
+    if (next_u32() % 4 == 0)
+        in.zero += (float)(next_u32() % 1000) / 1000; /* between whole numbers */
     if (mix != TIES)
         in.scale = draw(mix == EQUAL ? GAUSS : mix);
     for (size_t i = 0; i < n; i++) {

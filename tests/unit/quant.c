@@ -264,8 +264,18 @@ static void bigger(void **unused)
 
 /* --- what must hold for any weight --- */
 static const char *const all_schemes[] = {
-    "bits=4", "bits=4 asym", "bits=3 full_range", "bits=8", "bits=1", "bits=1 asym", "bits=2 asym",
-    "bits=5", "bits=8 asym", "bits=6 full_range",
+    "bits=4",
+    "bits=4 asym",
+    "bits=3 full_range",
+    "bits=8",
+    "bits=1",
+    "bits=1 asym",
+    "bits=2 asym",
+    "bits=5",
+    "bits=8 asym",
+    "bits=6 full_range",
+    "bits=4 asym float_zero",
+    "bits=2 asym float_zero",
 };
 static const char *const all_groups[] = {
     "group_size=-1",
@@ -316,9 +326,9 @@ static void check_half_step(const char *words, uint64_t salt)
         for (size_t c = 0; c < 77; c++) {
             const double step = fabs((double)res.scale[group_of(&s, r, c)]);
             const double off = fabs((double)res.w[r * 77 + c] - (double)w[r * 77 + c]);
-            /* asym: the zero point is rounded too, so an end may lie half a step outside the codes;
+            /* asym: a zero point is rounded too, so an end may lie half a step outside the codes;
              * full range: the end without a code is a whole step away; 1-bit sym drops a sign */
-            const double most = s.full_range || !s.sym ? 1.0 : 0.5;
+            const double most = s.full_range || (!s.sym && !s.float_zero) ? 1.0 : 0.5;
             if (off > most * step * (1 + 1e-5) && !(s.bits == 1 && s.sym))
                 fail_msg("%s, seed %llu: [%zu][%zu] %g is %g steps off", words,
                          (unsigned long long)seed, r, c, (double)w[r * 77 + c], off / step);
@@ -547,25 +557,11 @@ static void schemes_from_text_and_json(void **unused)
 static void bad_schemes_are_refused(void **unused)
 {
     static const char *const bad[] = {
-        "bits=0",
-        "bits=9",
-        "bits=4.5",
-        "bits=x",
-        "bits",
-        "group_size=0",
-        "group_size=-2",
-        "group_dim=2",
-        "sym=maybe",
-        "search=best",
-        "bit=4",
-        "=4",
-        "dtype=int9",
-        "dtype=nf5",
-        "scale_dtype=f64",
-        "",
-        "full_range=2",
-        "group_size=1e30",
-        "search=none clip",
+        "bits=0",       "bits=9",           "bits=4.5",        "bits=x",
+        "bits",         "group_size=0",     "group_size=-2",   "group_dim=2",
+        "sym=maybe",    "search=best",      "bit=4",           "=4",
+        "dtype=int9",   "dtype=nf5",        "scale_dtype=f64", "",
+        "full_range=2", "float_zero=maybe", "group_size=1e30", "search=none clip",
         "bits= 4",
     };
     struct woq_json *o = woq_json_object();
@@ -582,6 +578,19 @@ static void bad_schemes_are_refused(void **unused)
     assert_int_equal(woq_scheme_check(&s, &err), WOQ_EUSAGE);
     s = scheme("full_range bits=1");
     assert_int_equal(woq_scheme_check(&s, &err), WOQ_EUSAGE);
+    s = scheme("float_zero");
+    assert_int_equal(woq_scheme_check(&s, &err), WOQ_EUSAGE);
+    s = scheme("asym float_zero");
+    assert_int_equal(woq_scheme_check(&s, &err), WOQ_OK);
+    memcpy(s.dtype, "nf4", sizeof "nf4");
+    s.sym = true;
+    assert_int_equal(woq_scheme_check(&s, &err), WOQ_EUSAGE);
+    s = scheme("asym float_zero");
+    assert_int_equal(woq_scheme_set(o = woq_json_object(), "float_zero", &err), WOQ_OK);
+    assert_int_equal(woq_scheme_set(o, "dtype=nf4", &err), WOQ_OK);
+    assert_int_equal(woq_scheme_from_json(&s, o, &err), WOQ_OK);
+    assert_false(s.float_zero); /* a codebook takes it back */
+    woq_json_free(o);
 }
 
 int main(void)

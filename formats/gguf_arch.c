@@ -16,7 +16,7 @@
 
 static const struct woq_gguf_extra
 clip[] = { { "attention.clamp_kqv", "clip_qkv", REAL(clip_qkv) }, END },
-logit_scale[] = { { "logit_scale", "logit_scale", REAL(logit_mul) }, END },
+logit_scale[] = { { "logit_scale", "logit_scale", REAL(logit_mul), 1 }, END },
 local_experts[] = { { "expert_count", "num_local_experts", SIZE(n_experts) }, USED, END },
 olmo_experts[] = { { "expert_count", "num_experts", SIZE(n_experts) }, USED, END },
 qwen_experts[] = { { "expert_count", "num_experts", SIZE(n_experts) }, USED,
@@ -37,7 +37,7 @@ granitemoe[] = { GRANITE, { "expert_count", "num_local_experts", SIZE(n_experts)
 latent[] = { { "expert_count", "n_routed_experts", SIZE(n_experts) }, USED,
     { "expert_feed_forward_length", "moe_intermediate_size", SIZE(expert_inter) },
     { "attention.kv_lora_rank", "kv_lora_rank", SIZE(kv_lora) },
-    { "expert_weights_scale", "routed_scaling_factor", REAL(router_scale) },
+    { "expert_weights_scale", "routed_scaling_factor", REAL(router_scale), 1 },
     { "expert_group_count", "n_group", SIZE(expert_groups) },
     { "expert_group_used_count", "topk_group", SIZE(top_groups) }, END };
 
@@ -53,10 +53,10 @@ static const struct woq_gguf_arch table[] = {
     { "qwen2", "qwen2", .quirks = Q(NARROW) | Q(WHOLE_ROPE) },
     { "qwen2_moe", "qwen2moe", .quirks = Q(NARROW) | Q(WHOLE_ROPE) | Q(OWN_HEAD),
       .has = WOQ_T_QKV_BIAS, .extras = qwen_experts, .check = woq_gguf_check_shared,
-      .get = woq_gguf_get_shared },
+      .get = woq_gguf_get_experts },
     { "qwen3", "qwen3", .quirks = Q(WHOLE_ROPE) },
     { "qwen3_moe", "qwen3moe", .quirks = Q(WHOLE_ROPE), .needs = WOQ_T_NORM_TOPK,
-      .extras = qwen_experts },
+      .extras = qwen_experts, .get = woq_gguf_get_experts },
     { "gpt2", "gpt2" },
     { "gpt_bigcode", "starcoder", .get = woq_gguf_get_bigcode },
     { "gpt_neox", "gptneox", .quirks = Q(NARROW) | Q(OWN_HEAD), .has = WOQ_T_PARALLEL,
@@ -89,9 +89,9 @@ static const struct woq_gguf_arch table[] = {
       .put = woq_gguf_put_parallel },
     { "starcoder2", "starcoder2", .quirks = Q(NARROW), .needs = ATTENTION_BIAS | WOQ_T_MLP_BIAS },
     { "granite", "granite", .quirks = LLAMA | Q(ROPE_FREQS) | Q(ANY_SCALE),
-      .has = ATTENTION_BIAS | WOQ_T_MLP_BIAS, .extras = granite },
+      .has = ATTENTION_BIAS | WOQ_T_MLP_BIAS, .extras = granite, .get = woq_gguf_get_granite },
     { "granitemoe", "granitemoe", .quirks = LLAMA | Q(ROPE_FREQS) | Q(ANY_SCALE),
-      .has = ATTENTION_BIAS, .extras = granitemoe },
+      .has = ATTENTION_BIAS, .extras = granitemoe, .get = woq_gguf_get_granite },
     { "olmo", "olmo", .quirks = LLAMA | Q(NARROW), .extras = clip },
     { "olmo3", "olmo2", .quirks = Q(NARROW) | Q(WHOLE_ROPE) | Q(OWN_HEAD) | Q(SOME_WINDOWS),
       .mark = "attention.sliding_window" },

@@ -31,7 +31,8 @@ enum woq_gguf_quirk {
 struct woq_gguf_extra {
     const char *key, *json;
     enum woq_gguf_extra_kind { WOQ_GGUF_SIZE, WOQ_GGUF_REAL, WOQ_GGUF_INVERSE } kind;
-    size_t at; /* of a size_t, or a float, in struct woq_config */
+    size_t at;     /* of a size_t, or a float, in struct woq_config */
+    double absent; /* what a file without the key means; 0: what config.json means without it */
 };
 
 struct woq_gguf_arch {

@@ -80,8 +80,15 @@ static void yarn_scaling(struct woq_gguf_reader *r, struct woq_json *scaling, do
     const double attn = woq_gguf_num(r, "rope.scaling.attn_factor", 1);
     const double all = 10 * woq_gguf_num(r, "rope.scaling.yarn_log_multiplier", 0);
 
+    const uint64_t positions = woq_gguf_size(r, "context_length", 0);
+
     woq_json_set_num(scaling, "original_max_position_embeddings",
-                     (double)woq_gguf_size(r, "rope.scaling.original_context_length", 0));
+                     (double)woq_gguf_size(r, "rope.scaling.original_context_length", positions));
+    /* Without, the graph scales in a way that no config.json can say. */
+    if (r->rc == WOQ_OK && (r->row->quirks & WOQ_GGUF_LATENT) && !(all > 0))
+        r->rc = woq_fail(r->err, WOQ_EUNSUPPORTED, NULL,
+                         "key '%s.rope.scaling.yarn_log_multiplier' is missing or not above 0",
+                         r->name);
     if (attn != 1)
         woq_json_set_num(scaling, "attention_factor", attn * woq_gguf_yarn_factor(factor));
     if (all != 0) {
@@ -101,6 +108,8 @@ static void get_scaling(struct woq_gguf_reader *r, struct woq_json *config,
     const double factor = woq_gguf_num(r, "rope.scaling.factor", old);
     const bool yarn = woq_gguf_has_text(type, "yarn");
     const bool linear = !type || woq_gguf_has_text(type, "linear");
+    const bool plain = woq_gguf_num(r, "rope.scaling.attn_factor", 1) == 1 &&
+                       !woq_gguf_find(r, "rope.scaling.yarn_log_multiplier");
 
     *scaling = NULL;
     if (r->rc < 0)
@@ -119,7 +128,7 @@ static void get_scaling(struct woq_gguf_reader *r, struct woq_json *config,
     }
     if (woq_gguf_has_text(type, "none") || (linear && factor == 1))
         return;
-    if (!yarn && (!linear || woq_gguf_num(r, "rope.scaling.attn_factor", 1) != 1)) {
+    if (!yarn && (!linear || !plain)) {
         r->rc = woq_fail(r->err, WOQ_EUNSUPPORTED, NULL,
                          "key '%s.rope.scaling.type': want none, linear or plain yarn", r->name);
         return;
@@ -205,7 +214,10 @@ static void set_shapes(struct woq_gguf_reader *r, const struct woq_arch *a, stru
                                              : "attention.layer_norm_rms_epsilon";
 
     set_num(c, k->hidden[0], (double)hidden);
-    set_num(c, k->inter, (double)woq_gguf_size(r, "feed_forward_length", 0));
+    /* Of use for blocks without experts. */
+    set_num(c, k->inter,
+            (double)woq_gguf_size(r, "feed_forward_length",
+                                  woq_gguf_count(r, "expert_feed_forward_length")));
     set_num(c, k->layers[0], (double)woq_gguf_size(r, "block_count", 0));
     set_num(c, k->heads[0], (double)heads);
     set_num(c, k->kv_heads, (double)woq_gguf_size(r, "attention.head_count_kv", heads));
@@ -317,6 +329,8 @@ static void set_extras(struct woq_gguf_reader *r, struct woq_json *c)
             woq_json_set_num(c, e->json, (double)woq_gguf_size(r, e->key, 0));
         else if (kv)
             woq_json_set_num(c, e->json, woq_shortest(woq_gguf_num(r, e->key, 0)));
+        else if (e->absent != 0)
+            woq_json_set_num(c, e->json, e->absent);
     }
     if (r->row->get)
         r->row->get(r, c);
@@ -408,7 +422,8 @@ static const struct woq_gguf_arch *choose(const struct woq_gguf_reader *r)
     return NULL;
 }
 
-/* Keys of the file that config.json has no key for have to be what it means without. */
+/* Keys of the file that config.json has no key for have to be what it means without; so has what
+ * they mean where they are absent. */
 static int verify(struct woq_gguf_reader *r, const struct woq_json *config)
 {
     struct woq_config c;
@@ -418,14 +433,14 @@ static int verify(struct woq_gguf_reader *r, const struct woq_json *config)
         return rc;
     const struct {
         const char *key;
-        uint64_t is;
-    } sizes[] = { { "attention.head_count_kv", c.n_kv_heads },
-                  { "attention.key_length", c.head_dim },
-                  { "feed_forward_length", c.inter },
-                  { "rope.dimension_count", c.n_rot ? c.n_rot : c.head_dim } };
+        uint64_t is, absent;
+    } sizes[] = { { "attention.head_count_kv", c.n_kv_heads, c.n_kv_heads },
+                  { "attention.key_length", c.head_dim, c.head_dim },
+                  { "feed_forward_length", c.inter, c.inter },
+                  { "rope.dimension_count", c.n_rot ? c.n_rot : c.head_dim, c.head_dim } };
 
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        const uint64_t x = woq_gguf_size(r, sizes[i].key, sizes[i].is);
+        const uint64_t x = woq_gguf_size(r, sizes[i].key, sizes[i].absent);
 
         if (r->rc == WOQ_OK && x != sizes[i].is)
             return woq_fail(r->err, WOQ_EUNSUPPORTED, NULL,

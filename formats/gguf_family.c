@@ -180,6 +180,8 @@ void woq_gguf_get_latent(struct woq_gguf_reader *r, struct woq_json *config)
     if (!woq_gguf_find(r, "expert_group_count")) {
         woq_json_set_num(config, "n_group", 1);
         woq_json_set_num(config, "topk_group", 1);
+    } else if (woq_gguf_count(r, "expert_group_count") > 1) {
+        (void)woq_gguf_size(r, "expert_group_used_count", 0);
     }
     if (woq_gguf_count(r, "expert_gating_func") != 2)
         woq_json_set_str(config, "topk_method",
@@ -206,15 +208,27 @@ int woq_gguf_check_shared(const struct woq_config *c, struct woq_error *err)
 }
 
 /* Files older than the keys of experts' sizes: one expert of each token is a share of the whole. */
-void woq_gguf_get_shared(struct woq_gguf_reader *r, struct woq_json *config)
+void woq_gguf_get_experts(struct woq_gguf_reader *r, struct woq_json *config)
 {
-    const uint64_t inter = woq_gguf_size(r, "feed_forward_length", 0);
     const uint64_t used = woq_gguf_size(r, "expert_used_count", 0);
 
     if (!woq_gguf_find(r, "expert_feed_forward_length"))
-        woq_json_set_num(config, "moe_intermediate_size", (double)(inter / used));
-    if (!woq_gguf_find(r, "expert_shared_feed_forward_length"))
-        woq_json_set_num(config, "shared_expert_intermediate_size", (double)inter);
+        woq_json_set_num(config, "moe_intermediate_size",
+                         (double)(woq_gguf_size(r, "feed_forward_length", 0) / used));
+    if (!strcmp(r->name, "qwen2moe") && !woq_gguf_find(r, "expert_shared_feed_forward_length"))
+        woq_json_set_num(config, "shared_expert_intermediate_size",
+                         (double)woq_gguf_size(r, "feed_forward_length", 0));
+}
+
+/* Scores are scaled as those of a llama where the file does not say. */
+void woq_gguf_get_granite(struct woq_gguf_reader *r, struct woq_json *config)
+{
+    const uint64_t hidden = woq_gguf_size(r, "embedding_length", 0);
+    const uint64_t heads = woq_gguf_size(r, "attention.head_count", 0);
+    const uint64_t dim = woq_gguf_size(r, "attention.key_length", hidden / heads);
+
+    if (!woq_gguf_find(r, "attention.scale"))
+        woq_json_set_num(config, "attention_multiplier", woq_shortest(1 / sqrt((double)dim)));
 }
 
 int woq_gguf_check_smollm3(const struct woq_config *c, struct woq_error *err)

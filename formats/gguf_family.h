@@ -27,11 +27,12 @@ void woq_gguf_put_parallel(struct woq_gguf_keys *k, const struct woq_config *c,
 void woq_gguf_get_baichuan(struct woq_gguf_reader *r, struct woq_json *config);
 void woq_gguf_get_bigcode(struct woq_gguf_reader *r, struct woq_json *config);
 void woq_gguf_get_chatglm(struct woq_gguf_reader *r, struct woq_json *config);
+void woq_gguf_get_experts(struct woq_gguf_reader *r, struct woq_json *config);
 void woq_gguf_get_falcon(struct woq_gguf_reader *r, struct woq_json *config);
 void woq_gguf_get_gemma(struct woq_gguf_reader *r, struct woq_json *config);
+void woq_gguf_get_granite(struct woq_gguf_reader *r, struct woq_json *config);
 void woq_gguf_get_latent(struct woq_gguf_reader *r, struct woq_json *config);
 void woq_gguf_get_mpt(struct woq_gguf_reader *r, struct woq_json *config);
-void woq_gguf_get_shared(struct woq_gguf_reader *r, struct woq_json *config);
 
 /* A size of one head of latent attention: KEY with "_mla" behind it, KEY itself in older files,
  * which have keys and values whole. */

@@ -359,6 +359,24 @@ torch_folder() {
     bad deepseek_v3 's/0\.002/1e-06/' expert_gating_func expert_gating_funC "tensor 'blk.1.exp_probs_b.bias' has no place in architecture deepseek_v2"
     bad falcon-40b 's/("bias": )true/\1false/' attn_norm_2 attn_norm_3 "tensor 'blk.0.attn_norm_3.weight' has no place in architecture falcon"
     bad deepseek_v3 's/0\.002/1e-06/' attention.value_length_mla attention.value_length_mlA "key 'deepseek2.attention.value_length_mla' is missing"
+    yarn='s/0\.002/1e-06/;s/("rope_scaling": )null/\1{"rope_type":"yarn","factor":4,"original_max_position_embeddings":8,"mscale":0.7,"mscale_all_dim":0.7}/'
+    bad deepseek_v3 "$yarn" yarn_log_multiplier yarn_log_multiplieR "key 'deepseek2.rope.scaling.yarn_log_multiplier' is missing or not above 0"
+    bad deepseek_v3 "$yarn" rope.scaling.type rope.scaling.typE "key 'deepseek2.rope.scaling.type': want none, linear or plain yarn"
+    bad deepseek_v3 "$yarn" expert_group_used_count expert_group_used_counT "key 'deepseek2.expert_group_used_count' is missing"
+    bad chatglm '' rope.dimension_count rope.dimension_counT "key 'chatglm.rope.dimension_count' is 8, but config.json of 'chatglm' means 4"
+    # says FIXTURE SED FROM TO TEXT: without the key config.json has TEXT, which is what llama.cpp computes
+    says() {
+        odd "$1" "$2" "$3" "$4"
+        woq-extract -q x.gguf | tr -d '\t\n ' >x.txt
+        grep -aqF -- "$5" x.txt
+    }
+    says cohere 's/("use_qk_norm": )true/\1false/' command-r.logit_scale command-r.logit_scalE '"logit_scale":1,'
+    says granite '' granite.attention.scale granite.attention.scalE '"attention_multiplier":0.353553'
+    says granitemoe '' granitemoe.attention.scale granitemoe.attention.scalE '"attention_multiplier":0.353553'
+    says deepseek_v3 's/0\.002/1e-06/' expert_weights_scale expert_weights_scalE '"routed_scaling_factor":1,'
+    says olmo3 '' original_context_length original_context_lengtH '"original_max_position_embeddings":32'
+    says qwen3_moe '/"mlp_only_layers"/,/]/d' qwen3moe.feed_forward_length qwen3moe.feed_forward_lengtH '"moe_intermediate_size":24'
+    says qwen3_moe '/"mlp_only_layers"/,/]/d;s/("intermediate_size": )48/\148/' expert_feed_forward_length expert_feed_forward_lengtH '"moe_intermediate_size":24'
     # a window that is not told is the usual one
     odd gemma2 's/("query_pre_attn_scalar": )24/\116/' attention.sliding_window attention.sliding_windoW
     woq-extract -q x.gguf >x.wts

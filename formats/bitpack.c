@@ -49,6 +49,26 @@ static inline uint64_t spread(uint64_t x, const struct masks *m)
     return (x & m->m0) | (x & ~m->m0) << m->s1;
 }
 
+/* Words that fields fill without a rest, or one plane, are dense. */
+static enum woq_field_order order_of(const struct woq_bitmat *m)
+{
+    if (m->order == WOQ_FIELDS_WHOLE && m->word_bits == 32 && 32 % m->bits == 0)
+        return WOQ_FIELDS_DENSE;
+    if (m->order == WOQ_FIELDS_PLANAR && (m->bits & (m->bits - 1)) == 0)
+        return WOQ_FIELDS_DENSE;
+    return m->order;
+}
+
+/* Of n fields: units are whole. */
+static size_t places_of(const struct woq_bitmat *m, size_t n)
+{
+    const size_t unit = order_of(m) == WOQ_FIELDS_PLANAR ? UNIT
+                        : m->order == WOQ_FIELDS_AWQ     ? 8
+                                                         : 1;
+
+    return n / unit * unit + (n % unit ? unit : 0);
+}
+
 /* 32 fields become `bits` words. */
 static inline void pack32(uint32_t *w, size_t step, const uint8_t *f, int bits,
                           const struct masks *m)
@@ -204,21 +224,20 @@ static uint64_t load_word(const struct job *j, const uint8_t *at)
     return x;
 }
 
-/* Word and first bit of field f of a line. */
+/* Word and first bit of place f of a line. */
 static inline size_t place_of(const struct job *j, size_t f, unsigned *shift)
 {
-    static const uint8_t awq[8] = { 0, 4, 1, 5, 2, 6, 3, 7 };
     const size_t bits = (size_t)j->m.bits, width = (size_t)j->m.word_bits, per = width / bits;
 
-    if (j->m.order == WOQ_FIELDS_DENSE) {
+    if (j->m.order != WOQ_FIELDS_WHOLE) {
         *shift = (unsigned)(f * bits % width);
         return f * bits / width;
     }
-    *shift = (unsigned)((j->m.order == WOQ_FIELDS_AWQ ? awq[f % 8] : f % per) * bits);
+    *shift = (unsigned)(f % per * bits);
     return f / per;
 }
 
-/* A line's fields must come in their order: the first of a word starts it afresh. */
+/* A line's places must come in their order: the first of a word starts it afresh. */
 static void any_field(const struct job *j, size_t l, size_t f)
 {
     const unsigned bits = (unsigned)j->m.bits, width = (unsigned)j->m.word_bits;
@@ -227,7 +246,9 @@ static void any_field(const struct job *j, size_t l, size_t f)
     const bool crosses = shift + bits > width;
     uint8_t *at = j->words + (l * j->line_words + word * j->word_step) * (width / 8);
     uint8_t *next = at + j->word_step * (width / 8);
-    uint8_t *field = j->fields + l * j->line_step + f * j->field_step;
+    const size_t of = f / 8 * 8 + at_place(j, f % 8);
+    uint8_t none = 0,
+            *field = of < j->m.n_fields ? j->fields + l * j->line_step + of * j->field_step : &none;
     uint64_t x = j->pack && !shift ? 0 : load_word(j, at);
 
     if (j->pack) {
@@ -293,7 +314,8 @@ static void tile(const struct job *j, size_t l0, size_t l1, size_t f0, size_t f1
 {
     size_t done = f0;
 
-    if (j->m.order != WOQ_FIELDS_WHOLE && j->line_step == 1 && 32 % j->m.bits == 0) {
+    if (j->m.order != WOQ_FIELDS_WHOLE && j->line_step == 1 && 32 % j->m.bits == 0 &&
+        (j->m.order != WOQ_FIELDS_AWQ || j->m.bits == 4)) {
         columns_tile(j, l0, l1, f0, f1);
         return;
     }
@@ -301,6 +323,8 @@ static void tile(const struct job *j, size_t l0, size_t l1, size_t f0, size_t f1
         done = f0 + (f1 - f0) / UNIT * UNIT;
         (j->m.order == WOQ_FIELDS_DENSE ? rows_tile_of : planes_tile)(j, l0, l1, f0, done);
     }
+    if (j->m.order == WOQ_FIELDS_AWQ)
+        f1 = places_of(&j->m, f1);
     for (size_t l = l0; l < l1; l++)
         for (size_t f = done; f < f1; f++)
             (j->m.order == WOQ_FIELDS_PLANAR ? any_planes : any_field)(j, l, f);
@@ -322,16 +346,6 @@ static void walk(void *ctx, size_t item, int thread)
     }
 }
 
-/* Words that fields fill without a rest, or one plane, are dense. */
-static enum woq_field_order order_of(const struct woq_bitmat *m)
-{
-    if (m->order == WOQ_FIELDS_WHOLE && m->word_bits == 32 && 32 % m->bits == 0)
-        return WOQ_FIELDS_DENSE;
-    if (m->order == WOQ_FIELDS_PLANAR && (m->bits & (m->bits - 1)) == 0)
-        return WOQ_FIELDS_DENSE;
-    return m->order;
-}
-
 bool woq_bitmat_alike(const struct woq_bitmat *a, const struct woq_bitmat *b)
 {
     return a->bits == b->bits && a->word_bits == b->word_bits && order_of(a) == order_of(b) &&
@@ -341,12 +355,11 @@ bool woq_bitmat_alike(const struct woq_bitmat *a, const struct woq_bitmat *b)
 size_t woq_bitmat_words(const struct woq_bitmat *m)
 {
     const size_t bits = (size_t)m->bits, per = (size_t)m->word_bits / bits;
+    const size_t n = places_of(m, m->n_fields);
 
-    if (order_of(m) == WOQ_FIELDS_PLANAR)
-        return (m->n_fields / UNIT + (m->n_fields % UNIT != 0)) * bits;
     if (m->order == WOQ_FIELDS_WHOLE)
-        return m->n_fields / per + (m->n_fields % per != 0);
-    return m->n_fields / 32 * bits + (m->n_fields % 32 * bits + 31) / 32;
+        return n / per + (n % per != 0);
+    return n / 32 * bits + (n % 32 * bits + 31) / 32;
 }
 
 size_t woq_bitmat_bytes(const struct woq_bitmat *m)

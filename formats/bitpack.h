@@ -14,7 +14,7 @@
 enum woq_field_order {
     WOQ_FIELDS_DENSE, /* field i at bit i * bits of the line; words of 32 bits */
     WOQ_FIELDS_WHOLE, /* as many to a word as fit; bits that are left over are 0 */
-    WOQ_FIELDS_AWQ,   /* 4 bits; the eight of a word lie in the order 0 2 4 6 1 3 5 7 */
+    WOQ_FIELDS_AWQ,   /* dense, but each eight in the order 0 2 4 6 1 3 5 7 */
     /* 32 fields fill `bits` words by planes, that of the lowest 4 bits first, then of 2, then of 1
      * (7 = 4 + 2 + 1); in a plane fields lie densely. 1, 2, 4 and 8 bits: as WOQ_FIELDS_DENSE. */
     WOQ_FIELDS_PLANAR,

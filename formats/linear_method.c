@@ -123,7 +123,7 @@ static bool read_block(uint64_t block[2], const struct woq_json *size)
 static int read_round_ints(struct woq_linear_told *c, const struct woq_json *q, const char *packing,
                            struct woq_error *err)
 {
-    use(c, strstr(packing, "awq")         ? &woq_layout_awq
+    use(c, strstr(packing, "awq")         ? &woq_layout_round_awq
            : strstr(packing, "gptqmodel") ? &woq_layout_round_g_idx
            : strstr(packing, "gptq")      ? &woq_layout_round_v1
                                           : &woq_layout_round_v2);

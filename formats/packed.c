@@ -39,10 +39,15 @@ const struct woq_packed_layout woq_layout_inc = {
     .g_idx = WOQ_G_IDX_PERMUTED, .widths = WIDTHS_2_TO_8, .multiple_in = 1, .multiple_out = 1
 };
 
+#define AWQ                                                                                        \
+    KIND("qweight", "scales", "qzeros"), .codes = { true, false }, .zeros = { true, false },       \
+    .order = WOQ_FIELDS_AWQ, .always_zeros = true, .multiple_in = 1, .whole_groups = true
 const struct woq_packed_layout woq_layout_awq = {
-    .name = "AWQ", KIND("qweight", "scales", "qzeros"), .codes = { true, false },
-    .zeros = { true, false }, .order = WOQ_FIELDS_AWQ, .always_zeros = true, .widths = WIDTH(4),
-    .multiple_in = 1, .multiple_out = 8, .whole_groups = true
+    AWQ, .name = "AWQ", .widths = WIDTH(4), .multiple_out = 8
+};
+/* From 0.16 on it has these widths there too. */
+const struct woq_packed_layout woq_layout_round_awq = {
+    AWQ, .name = "AutoRound", .widths = WIDTH(4) | WIDTH(5) | WIDTH(6) | WIDTH(7), .multiple_out = 32
 };
 
 const struct woq_packed_layout woq_layout_awq_gemv = {

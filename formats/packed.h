@@ -51,9 +51,10 @@ struct woq_packed_layout {
 
 extern const struct woq_packed_layout woq_layout_gptq_v1, woq_layout_gptq_v2, woq_layout_gptq_p,
     woq_layout_awq, woq_layout_awq_gemv, woq_layout_round_v1, woq_layout_round_v2,
-    woq_layout_round_g_idx, woq_layout_ct_packed, woq_layout_ct_bytes, woq_layout_ct_nvfp4,
-    woq_layout_ct_e5m3, woq_layout_ct_mxfp4, woq_layout_ct_mxfp8, woq_layout_ct_fp8, woq_layout_inc,
-    woq_layout_inc_own, woq_layout_inc_scaled, woq_layout_inc_float, woq_layout_inc_float_scaled;
+    woq_layout_round_awq, woq_layout_round_g_idx, woq_layout_ct_packed, woq_layout_ct_bytes,
+    woq_layout_ct_nvfp4, woq_layout_ct_e5m3, woq_layout_ct_mxfp4, woq_layout_ct_mxfp8,
+    woq_layout_ct_fp8, woq_layout_inc, woq_layout_inc_own, woq_layout_inc_scaled,
+    woq_layout_inc_float, woq_layout_inc_float_scaled;
 
 static inline bool woq_packed_width_ok(const struct woq_packed_layout *l, int bits)
 {

@@ -311,7 +311,7 @@ static void choose_round(struct woq_packed_writer *w)
     if (!strcmp(w->form, "auto_round:gptqmodel"))
         w->layout = &woq_layout_round_g_idx;
     if (!strcmp(w->form, "auto_round:auto_awq"))
-        w->layout = &woq_layout_awq;
+        w->layout = &woq_layout_round_awq;
     if (!strcmp(w->form, "auto"))
         w->plain = &woq_layout_round_v2;
 }

@@ -259,6 +259,21 @@ permuted() {
     [[ $stderr == *"its groups are permuted: AutoRound has no g_idx"*"--format gptq"* ]]
     woq-pack -q -f autoround --checkpoint-format auto_round:gptqmodel -o out5 p.wts
 }
+@test "autoround: auto_awq has 4 to 7 bits" {
+    local bits
+    for bits in 4 5 6 7; do
+        woq-rtn --bits $bits --group-size 32 --asym m.wts >a.wts
+        rm -rf out out2 out3
+        woq-pack -q -f autoround --checkpoint-format auto_round:auto_awq -o out a.wts
+        woq-extract out | woq-pack -q -f autoround --checkpoint-format auto_round:auto_awq -o out2
+        cmp out/model.safetensors out2/model.safetensors
+        woq-pack -q -f autoround -o out3 --checkpoint-format auto_round a.wts
+        woq-diff --tol 0 <(woq-extract out) <(woq-extract out3)
+    done
+    woq-rtn --bits 8 --group-size 32 m.wts >a.wts
+    run -1 --separate-stderr woq-pack -f autoround --checkpoint-format auto_round:auto_awq -o out4 a.wts
+    [[ $stderr == *"8 bits: AutoRound holds 4, 5, 6 and 7"*"hint: quantize with --bits 4, 5, 6 and 7"* ]]
+}
 @test "inc: words of whole fields where GPTQ has none, one scheme for all" {
     for bits in 3 5 6 7; do
         woq-rtn --bits $bits --group-size 32 --asym m.wts >q.wts

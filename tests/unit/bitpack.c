@@ -110,7 +110,7 @@ static void expect_places(const struct woq_bitmat *m, const uint8_t *fields, siz
             const size_t f = i / bits, b = i % bits;
             const size_t bit = m->order == WOQ_FIELDS_DENSE    ? i
                                : m->order == WOQ_FIELDS_PLANAR ? planar_bit(bits, f, b)
-                               : m->order == WOQ_FIELDS_AWQ    ? f / 8 * 32 + 4 * awq[f % 8] + b
+                               : m->order == WOQ_FIELDS_AWQ    ? (f / 8 * 8 + awq[f % 8]) * bits + b
                                                             : f / per * width + f % per * bits + b;
             const size_t word =
                 m->words_first ? bit / width * m->n_lines + l : l * n_words + bit / width;
@@ -166,9 +166,9 @@ static void places(void **state)
             for (size_t w = 0; w < 4; w++)
                 for (m.word_bits = widths[w], m.bits = 1; m.bits <= 8; m.bits++)
                     expect_round_trip(&m, way & 2, &seed);
-            m = (struct woq_bitmat){ WOQ_FIELDS_AWQ, 4, 32, sizes[s][0], 8, way & 1 };
-            m.n_fields = (sizes[s][1] + 7) / 8 * 8;
-            expect_round_trip(&m, way & 2, &seed);
+            m = (struct woq_bitmat){ WOQ_FIELDS_AWQ, 0, 32, sizes[s][0], sizes[s][1], way & 1 };
+            for (m.bits = 1; m.bits <= 8; m.bits++)
+                expect_round_trip(&m, way & 2, &seed);
         }
 }
 

@@ -143,7 +143,7 @@ def auto_round():
         "auto_round:auto_gptq": (qlinear_torch_zp.QuantLinear, {}, (2, 3, 4, 5, 6, 7, 8), False),
         "auto_round": (qlinear_torch.QuantLinear, {}, (2, 3, 4, 5, 6, 7, 8), False),
         "auto_round:gptqmodel": (qlinear_torch.QuantLinear, {"g_idx": True}, (4, 8), True),
-        "auto_round:auto_awq": (WQLinear_GEMM, {}, (4,), False),
+        "auto_round:auto_awq": (WQLinear_GEMM, {}, (4, 5, 6, 7), False),
     }
     for seed, (packing, (kind, more, widths, sym)) in enumerate(kinds.items()):
         rng = np.random.default_rng(100 + seed)

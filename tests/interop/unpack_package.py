@@ -7,7 +7,7 @@ FOLDER is the same checkpoint by woq-extract | woq-dequant | woq-pack --format s
 package that computes in 16 bits is compared with ours rounded once. Prints how many linears there are
 and how many tensors differ in any value, with the first of their names.
 
-Run with gptqmodel 5.7.0, bitsandbytes 0.50.2, hqq 0.2.8.post1,
+Run with gptqmodel 5.7.0, bitsandbytes 0.50.2, hqq 0.2.8.post1, auto-round 0.16.1,
 compressed-tensors 0.20.0, torch 2.8.0, safetensors 0.8.0."""
 
 import json
@@ -19,6 +19,14 @@ import torch
 from safetensors import safe_open
 
 from versions import head
+
+
+def auto_round(parts, quant):
+    from auto_round.export.export_to_awq.utils import dequantize_gemm
+
+    assert quant["packing_format"] == "auto_round:auto_awq", quant["packing_format"]
+    return dequantize_gemm(parts["qweight"], parts["qzeros"], parts["scales"], quant["bits"],
+                           quant["group_size"]).t()
 
 
 def awq(parts, quant):
@@ -59,6 +67,7 @@ def hqq(parts, quant):
 
 # quant_method: what unpacks it, the tensor that only a linear has, the package
 METHODS = {
+    "auto-round": (auto_round, "qweight", "auto-round"),
     "awq": (awq, "qweight", "gptqmodel"),
     "bitsandbytes": (bnb, "weight.absmax", "bitsandbytes"),
     "compressed-tensors": (compressed_tensors, "weight_scale", "compressed-tensors"),

@@ -541,6 +541,32 @@ static void wrong_round_bytes(void **state)
     free(file);
 }
 
+/* nvfp4 with scales in e5m3, as AutoRound's llm_compressor export tells of it. */
+static void ct_e5m3(void **state)
+{
+    static const struct part parts[] = { { "m.weight_packed", "U8", 32, 32, 0x2f },
+                                         { "m.weight_scale", "U8", 32, 4, 0x7c } };
+    static const char quant[] =
+        "{\"quant_method\":\"compressed-tensors\",\"format\":\"nvfp4-e5m3-pack-quantized\","
+        "\"config_groups\":{\"group_0\":{\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":4,"
+        "\"type\":\"float\",\"strategy\":\"tensor_group\",\"group_size\":16}}}}";
+    struct woq_error err = { 0 };
+    struct woq_frame f = { 0 };
+    struct woq_qview q;
+    uint8_t *file;
+    struct woq_source *s = open_it(parts, 2, 0, quant, &file, NULL);
+
+    (void)state;
+    assert_string_equal(s->items[0].stored, "nvfp4");
+    assert_int_equal(s->load(s, 0, &f, &err), WOQ_OK);
+    assert_int_equal(woq_qview_init(&q, &f, &err), WOQ_OK);
+    assert_true(q.n_cols == 64 && q.n_groups == 4 && q.scale[0] == 1.5F && q.lut);
+    assert_true(q.lut[q.codes[0]] == -6 && q.lut[q.codes[1]] == 1);
+    woq_frame_release(&f);
+    woq_source_close(s);
+    free(file);
+}
+
 /* FP8 with a scale for each output, and with zero points. */
 static void wrong_fp8(void **state)
 {
@@ -762,6 +788,7 @@ int main(void)
         cmocka_unit_test(wrong_blocks), cmocka_unit_test(divisors),
         cmocka_unit_test(wrong_bytes),  cmocka_unit_test(fast_zero_points),
         cmocka_unit_test(wrong_fast),   cmocka_unit_test(wrong_round_bytes),
+        cmocka_unit_test(ct_e5m3),
     };
     return cmocka_run_group_tests_name("packed_source", tests, NULL, NULL);
 }

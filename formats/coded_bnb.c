@@ -321,7 +321,9 @@ static int put4(struct woq_coded_writer *w, const struct woq_frame *f, const str
     uint8_t *bytes;
     int rc;
 
-    if (q->group_dim != 1 || q->n_cols % block || block < 32 || block > 4096 || block & (block - 1))
+    if (q->group_dim != 1)
+        return woq_fail(err, WOQ_ETYPE, NULL, "group_dim 0 has no form in bitsandbytes");
+    if (q->n_cols % block || block < 32 || block > 4096 || block & (block - 1))
         return woq_fail(err, WOQ_ETYPE, "quantize with --group-size 64, or leave it alone",
                         "%zu inputs in groups of %zu: bitsandbytes has blocks of 32, 64 ... 4096",
                         q->n_cols, block);

@@ -270,19 +270,20 @@ int woq_ct_float_put(struct woq_packed_writer *w, struct woq_st_writer *st,
 {
     const int64_t group_size = woq_json_get_int(woq_json_get(f->meta, "quant"), "group_size", -1);
     uint8_t *scales = woq_buf_need(&w->zeros, q->n_rows * q->n_groups, err);
-    const struct woq_packed_layout *l = scales ? layout_of(q, group_size, scales) : NULL;
+    const struct woq_packed_layout *l = NULL;
     struct woq_packed_module *m = NULL;
     int rc;
 
     if (!scales)
         return WOQ_ENOMEM;
+    if (q->group_dim != 1)
+        return woq_fail(err, WOQ_ETYPE, "quantize without it", "group_dim 0 has no form in CT");
+    l = layout_of(q, group_size, scales);
     if (!l || (strcmp(w->form, "auto") != 0 && l != w->layout))
         return refuse(w, l, q, err);
-    if (q->g_idx || q->in_scale || q->group_dim != 1)
+    if (q->g_idx || q->in_scale)
         return woq_fail(err, WOQ_ETYPE, "quantize without it", "%s has no form in %s",
-                        q->g_idx      ? "a permuted group index (act_order)"
-                        : q->in_scale ? "a scale per input"
-                                      : "group_dim 0",
+                        q->g_idx ? "a permuted group index (act_order)" : "a scale per input",
                         l->form);
     rc = woq_packed_add_module(w, f, q, group_size, l, &m, err);
     if (rc)

@@ -172,9 +172,16 @@ there_and_back() {
     refuse hqq "a codebook has no form in HQQ" --dtype nf4
     refuse hqq "7 bits" --bits 7
     refuse hqq "64 inputs in groups of 48" --bits 4 -g 48
+    refuse hqq "64 outputs in groups of 32" --bits 4 -g 32 --group-dim 0
+    refuse bnb "group_dim 0 has no form in bitsandbytes" --dtype nf4 -g 32 --group-dim 0
     refuse compressed-tensors "this codebook has no form in CT" --dtype nf4
     refuse compressed-tensors "this codebook has no form in CT" --dtype fp8_e5m2
     refuse compressed-tensors "groups of 32 inputs in single rows: float-quantized has blocks" --dtype fp8_e4m3 -g 32
+    q='"block":0,"quant":{"bits":4,"group_size":32,"group_dim":0}};codes:u8[128,64]:fill=2;scale:f32[4,64]:fill=1'
+    e2m1=0,0.5,1,1.5,2,3,4,6,-0,-0.5,-1,-1.5,-2,-3,-4,-6
+    woq-gen --modl base/config.json BLKB:0 '@QTEN{"name":"model.layers.0.mlp.gate_proj.weight",'"$q;lut:f32:$e2m1" BLKE:0 >q.wts
+    run -1 --separate-stderr woq-pack -f compressed-tensors -o out q.wts
+    [[ $stderr == *"gate_proj.weight': group_dim 0 has no form in CT"* ]]
     refuse fp8 "groups of 32 inputs in all rows: fp8 has blocks" --dtype fp8_e4m3 -g 32 --group-rows -1
     refuse fp8 "blocks of 16 whole rows: fp8 has blocks" --dtype fp8_e4m3 --group-rows 16
     refuse fp8 "a grid of 8 bits has no form in fp8" --bits 8

@@ -69,10 +69,10 @@ int woq_ggml_grid(const struct woq_qview *q, const struct woq_ggml_type **type,
     }
     if (q->lut || q->in_scale || q->group_dim != 1 || q->g_idx)
         return woq_fail(err, WOQ_ETYPE, hint, "%s has no form in GGUF's blocks",
-                        q->lut        ? "a codebook other than mxfp4"
-                        : q->in_scale ? "a scale per input"
-                        : q->g_idx    ? "a permuted group index (act_order)"
-                                      : "group_dim 0");
+                        q->lut              ? "a codebook other than mxfp4"
+                        : q->in_scale       ? "a scale per input"
+                        : q->group_dim != 1 ? "group_dim 0"
+                                            : "a permuted group index (act_order)");
     if (q->bits != 4 && q->bits != 5 && q->bits != 8)
         return woq_fail(err, WOQ_ETYPE, hint, "%d bits: GGUF's types here hold 4, 5 or 8", q->bits);
     if (q->n_cols % QK || (q->n_groups > 1 && q->group_elems % QK))

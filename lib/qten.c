@@ -164,7 +164,7 @@ double woq_qten_bits(const struct woq_qview *q)
         bits += nested_bits(&q->zero_codes, (double)shared,
                             all_integers(q->zero, n_groups) ? q->bits : 16.0);
     if (q->g_idx)
-        bits += 32.0 * (double)q->n_cols;
+        bits += 32.0 * (double)(q->group_dim ? q->n_cols : q->n_rows);
     if (q->in_scale)
         bits += 16.0 * (double)q->n_cols;
     return bits;

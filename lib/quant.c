@@ -105,16 +105,12 @@ static int check_codes(const struct woq_qview *q, const char *name, struct woq_e
     return WOQ_OK;
 }
 
-static int check_g_idx(const struct woq_qview *q, const char *name, struct woq_error *err)
+static int check_g_idx(const struct woq_qview *q, size_t n, const char *name, struct woq_error *err)
 {
-    if (!q->g_idx)
-        return WOQ_OK;
-    if (q->group_dim == 0)
-        return woq_fail(err, WOQ_EDATA, NULL, "'%s' has g_idx with group_dim 0", name);
-    for (size_t c = 0; c < q->n_cols; c++)
-        if (q->g_idx[c] < 0 || (size_t)q->g_idx[c] >= q->n_groups)
-            return woq_fail(err, WOQ_EDATA, NULL, "g_idx [%zu] of '%s' is %ld, want 0..%zu", c,
-                            name, (long)q->g_idx[c], q->n_groups - 1);
+    for (size_t i = 0; q->g_idx && i < n; i++)
+        if (q->g_idx[i] < 0 || (size_t)q->g_idx[i] >= q->n_groups)
+            return woq_fail(err, WOQ_EDATA, NULL, "g_idx [%zu] of '%s' is %ld, want 0..%zu", i,
+                            name, (long)q->g_idx[i], q->n_groups - 1);
     return WOQ_OK;
 }
 
@@ -142,7 +138,7 @@ int woq_qview_init(struct woq_qview *q, const struct woq_frame *f, struct woq_er
     dim1 = v.group_dim ? v.n_groups : v.n_cols;
     if ((rc = required(f, "scale", WOQ_F32, dim0, dim1, &scale, err)) ||
         (rc = woq_optional_array(f, "zero", WOQ_F32, 2, dim0, dim1, &zero, err)) ||
-        (rc = woq_optional_array(f, "g_idx", WOQ_I32, 1, v.n_cols, 1, &g_idx, err)) ||
+        (rc = woq_optional_array(f, "g_idx", WOQ_I32, 1, along, 1, &g_idx, err)) ||
         (rc = woq_optional_array(f, "lut", WOQ_F32, 1, (uint64_t)1 << v.bits, 1, &lut, err)) ||
         (rc = woq_optional_array(f, "in_scale", WOQ_F32, 1, v.n_cols, 1, &in_scale, err)))
         return rc;
@@ -153,7 +149,7 @@ int woq_qview_init(struct woq_qview *q, const struct woq_frame *f, struct woq_er
     v.g_idx = g_idx;
     v.lut = lut;
     v.in_scale = in_scale;
-    if ((rc = check_g_idx(&v, name, err)) || (rc = check_codes(&v, name, err)) ||
+    if ((rc = check_g_idx(&v, along, name, err)) || (rc = check_codes(&v, name, err)) ||
         (rc = woq_nested_init(&v.scale_codes, f, "scale", dim0, dim1, err)) ||
         (zero && (rc = woq_nested_init(&v.zero_codes, f, "zero", dim0, dim1, err))))
         return rc;
@@ -166,7 +162,8 @@ static void spread(float *out, const struct woq_qview *q, const float *from, siz
                    size_t n)
 {
     if (q->group_dim == 0) {
-        memcpy(out, from + row / q->group_elems * q->n_cols + c0, n * sizeof *out);
+        const size_t g = q->g_idx ? (size_t)q->g_idx[row] : row / q->group_elems;
+        memcpy(out, from + g * q->n_cols + c0, n * sizeof *out);
         return;
     }
     from += row * q->n_groups;

@@ -3,7 +3,8 @@
  * One formula decodes every QTEN (design.md 2):
  *     w[r][c] = (lut ? lut[code] : code - zero[r][g]) * scale[r][g] * (in_scale ? in_scale[c] : 1)
  * with g = g_idx ? g_idx[c] : c / group_size, zero = 2^(bits-1) where the array is absent.
- * group_dim 0 swaps the roles of r and c for groups: scale[gr][c], gr = r / group_size. */
+ * group_dim 0 swaps the roles of r and c for groups: scale[g][c], g = g_idx ? g_idx[r] :
+ * r / group_size. */
 #ifndef WOQ_QUANT_H
 #define WOQ_QUANT_H
 #include <woq/format.h>
@@ -96,7 +97,7 @@ struct woq_qview {
     const uint8_t *codes;  /* [rows][cols] */
     const float *scale;    /* [rows][groups], or [groups][cols] for group_dim 0 */
     const float *zero;     /* same shape, or NULL */
-    const int32_t *g_idx;  /* [cols], or NULL */
+    const int32_t *g_idx;  /* [cols], or [rows] for group_dim 0, or NULL */
     const float *lut;      /* [2^bits], or NULL */
     const float *in_scale; /* [cols], or NULL */
     int64_t group_rows;    /* rows that share their scales, as the scheme says; 1 as a rule */

@@ -17,12 +17,14 @@ M='"quant":{"bits":4,"group_size":2}'
     woq-gen '@QTEN{"name":"a","quant":{"bits":2,"group_size":2,"group_dim":0}};codes:u8[3,2]:0,1,2,3,0,1;scale:f32[2,2]:1,10,100,1000' \
         "@QTEN{\"name\":\"b\",$M};codes:u8[1,4]:9,9,9,9;scale:f32[1,2]:1,10;g_idx:i32:1,0,0,1" \
         '@QTEN{"name":"c","quant":{"bits":1,"group_size":-1}};codes:u8[1,3]:0,1,1;scale:f32[1,1]:2;lut:f32:-0.5,0.75' \
-        "@QTEN{\"name\":\"d\",$M};codes:u8[1,2]:9,10;scale:f32[1,1]:3;in_scale:f32:1,0.5" >in.wts
+        "@QTEN{\"name\":\"d\",$M};codes:u8[1,2]:9,10;scale:f32[1,1]:3;in_scale:f32:1,0.5" \
+        '@QTEN{"name":"e","quant":{"bits":2,"group_size":2,"group_dim":0}};codes:u8[3,2]:0,1,2,3,0,1;scale:f32[2,2]:1,10,100,1000;zero:f32[2,2]:0,1,2,3;g_idx:i32:1,0,1' >in.wts
     run -0 dequant in.wts
     [ "${lines[0]}" = "a f32 -2 -10 0 10 -200 -1000" ]
     [ "${lines[1]}" = "b f32 10 1 1 10" ]
     [ "${lines[2]}" = "c f32 -1 1.5 1.5" ]
     [ "${lines[3]}" = "d f32 3 3" ]
+    [ "${lines[4]}" = "e f32 -200 -2000 2 20 -200 -2000" ]
 }
 @test "--dtype rounds, --match narrows, other frames pass" {
     woq-gen "@QTEN{\"name\":\"a\",\"role\":\"attn.q\",$M};codes:u8[1,2]:9,10;scale:f32[1,1]:1.0009765" \
@@ -68,7 +70,10 @@ M='"quant":{"bits":4,"group_size":2}'
     check "array 'lut' of 'w' is 2 x 1, want 16 x 1" "$M};codes:u8[1,2]:1,2;scale:f32[1,1]:1;lut:f32:0,0"
     check "array 'in_scale'" "$M};codes:u8[1,2]:1,2;scale:f32[1,1]:1;in_scale:f32:0"
     check "no weight is empty" "$M};codes:u8[0,2]:;scale:f32[0,1]:"
-    check "g_idx with group_dim 0" '"quant":{"bits":4,"group_size":2,"group_dim":0}};codes:u8[1,2]:1,2;scale:f32[1,2]:1,1;g_idx:i32:0,0'
+    local rows='"quant":{"bits":4,"group_size":1,"group_dim":0}};codes:u8[2,1]:1,2;scale:f32[2,1]:1,1'
+    check "g_idx [1] of 'w' is 2, want 0..1" "$rows;g_idx:i32:0,2"
+    check "g_idx [0] of 'w' is -1, want 0..1" "$rows;g_idx:i32:-1,0"
+    check "array 'g_idx' of 'w' is 1 x 1, want 2 x 1" "$rows;g_idx:i32:0" # not one for each column
 }
 @test "a cut stream exits 3; usage" {
     woq-gen --llama hidden=32,heads=4 | woq-rtn >q.wts

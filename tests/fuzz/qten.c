@@ -39,6 +39,7 @@ static void build_nested(struct woq_frame *f, const struct arrays *a, const void
 static void build(struct woq_frame *f, const struct arrays *a, const struct woq_json *quant,
                   const void *pool)
 {
+    const bool along = woq_json_get_int(quant, "group_dim", 1) != 0;
     struct woq_error err;
 
     woq_frame_begin(f, "QTEN");
@@ -49,7 +50,7 @@ static void build(struct woq_frame *f, const struct arrays *a, const struct woq_
     if (a->flags & ZERO)
         (void)woq_frame_add(f, "zero", WOQ_F32, 2, a->scale, pool, &err);
     if (a->flags & G_IDX)
-        (void)woq_frame_add(f, "g_idx", WOQ_I32, 1, &a->cols, pool, &err);
+        (void)woq_frame_add(f, "g_idx", WOQ_I32, 1, along ? &a->cols : &a->codes[0], pool, &err);
     if (a->flags & LUT)
         (void)woq_frame_add(f, "lut", WOQ_F32, 1, &a->lut, pool, &err);
     if (a->flags & IN_SCALE)

@@ -338,6 +338,33 @@ static void quantize_frame(struct woq_frame *out, const char *json, float w[32])
     woq_buf_release(&buf);
 }
 
+/* Without g_idx a row has the group of its place; with it, an index for each row. */
+static void groups_of_rows(void **unused)
+{
+    const int32_t g_idx[] = { 1, 0, 1, 0 };
+    const uint64_t n_rows = 4;
+    struct woq_frame out = { 0 };
+    struct woq_error err = { 0 };
+    struct woq_qview q;
+    float w[32], plain[32], dealt[32];
+
+    (void)unused;
+    quantize_frame(&out, "{\"group_size\":2,\"group_dim\":0,\"sym\":false}", w);
+    assert_int_equal(woq_qview_init(&q, &out, &err), WOQ_OK);
+    woq_dequant_rows(plain, &q, 0, 4);
+    assert_true(woq_qten_bits(&q) == 4 * 32 + 16 * 16 + 16 * 4);
+    assert_int_equal(woq_frame_add(&out, "g_idx", WOQ_I32, 1, &n_rows, g_idx, &err), WOQ_OK);
+    assert_int_equal(woq_qview_init(&q, &out, &err), WOQ_OK);
+    assert_true(woq_qten_bits(&q) == 4 * 32 + 16 * 16 + 16 * 4 + 32 * 4);
+    woq_dequant_rows(dealt, &q, 0, 4);
+    for (size_t i = 0; i < 32; i++) {
+        const size_t s = (size_t)g_idx[i / 8] * 8 + i % 8;
+        assert_true(dealt[i] == ((float)q.codes[i] - q.zero[s]) * q.scale[s]);
+        assert_true(plain[i] == dealt[i] || (size_t)g_idx[i / 8] != i / 16);
+    }
+    woq_frame_release(&out);
+}
+
 #define DQ "{\"group_size\":4,\"use_sym\":false,\"use_double_quant\":true,"
 static void double_quantization(void **unused)
 {
@@ -452,6 +479,7 @@ int main(void)
         cmocka_unit_test(nvfp4_scales_multiply_out),
         cmocka_unit_test(mxfp4_by_hand),
         cmocka_unit_test(rows_share_scales),
+        cmocka_unit_test(groups_of_rows),
         cmocka_unit_test(double_quantization),
         cmocka_unit_test(dynamic_map),
         cmocka_unit_test(scales_do_not_vanish),

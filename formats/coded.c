@@ -67,7 +67,8 @@ int woq_coded_begin(struct woq_frame *f, const struct woq_linear *l, size_t n_gr
                     struct woq_qarrays *a, struct woq_error *err)
 {
     const uint64_t shape[2] = { l->n_out, l->n_in };
-    const uint64_t groups[2] = { l->by_column ? 1 : l->n_out, l->by_column ? l->n_in : n_groups };
+    const uint64_t groups[2] = { l->by_column ? n_groups : l->n_out,
+                                 l->by_column ? l->n_in : n_groups };
     void *codes, *scale;
     int rc;
 
@@ -183,7 +184,7 @@ int woq_coded_tensor(struct woq_coded_writer *w, const char *suffix, const char 
 
 int woq_coded_check(const struct woq_qview *q, const char *format, struct woq_error *err)
 {
-    if (!q->g_idx && !q->in_scale)
+    if ((!q->g_idx || q->group_dim == 0) && !q->in_scale)
         return WOQ_OK;
     return woq_fail(err, WOQ_ETYPE, "put 'woq-dequant' before this, or quantize without it",
                     "%s has no form in %s",

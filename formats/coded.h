@@ -85,7 +85,7 @@ int woq_coded_want(const struct woq_linear *l, size_t part, const char *stored, 
                    struct woq_error *err);
 /* A tensor as f32, whatever its alignment; dst has room. */
 int woq_coded_floats(float *dst, const struct woq_st_tensor *t, struct woq_error *err);
-/* The arrays of a QTEN of n_out x n_in in groups of `group` inputs. */
+/* The arrays of a QTEN of n_out x n_in, n_groups in a row, or by_column in a column. */
 int woq_coded_begin(struct woq_frame *f, const struct woq_linear *l, size_t n_groups,
                     struct woq_qarrays *a, struct woq_error *err);
 /* The largest group of inputs that neither a row nor a run of l->group cuts. */
@@ -100,7 +100,7 @@ int woq_coded_meta(struct woq_frame *f, const struct woq_linear *l, const struct
 int woq_coded_tensor(struct woq_coded_writer *w, const char *suffix, const char *stored,
                      enum woq_dtype dtype, unsigned n_dims, const uint64_t *shape, const void *data,
                      struct woq_error *err);
-/* Refuses what no method here has: permuted groups, a scale per input. */
+/* Refuses what no method here has: permuted groups of inputs, a scale per input. */
 int woq_coded_check(const struct woq_qview *q, const char *format, struct woq_error *err);
 
 #endif

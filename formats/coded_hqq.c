@@ -1,5 +1,7 @@
 /* coded_hqq.c -- HQQ: the weight as a matrix of groups, packed along its rows by parts of a byte,
- * with float zero points (formats.md 4.g). Scales and zero points may be such matrices themselves;
+ * with float zero points (formats.md 4.g). Groups are the rows of that matrix (axis 1) or its
+ * columns: with axis 0 and a group smaller than a column of the weight, the outputs that are equal
+ * modulo the number of groups. Scales and zero points may be such matrices themselves;
  * their groups cross those of the weight, so that the stream gets the values alone, as the package
  * computes them. */
 #include <formats/coded.h>
@@ -125,10 +127,10 @@ static enum woq_dtype compute_dtype(const char *name)
 static int check_axis(struct woq_linear *l, int64_t axis, struct woq_error *err)
 {
     l->by_column = axis == 0;
-    if (l->by_column && l->group != l->n_out)
+    if (l->by_column && l->n_out % l->group)
         return woq_fail(err, WOQ_EUNSUPPORTED, "quantize it with axis 1",
-                        "'%s' has axis 0 with groups of %zu, %zu outputs: only whole columns have "
-                        "a form here",
+                        "'%s' has axis 0 with groups of %zu, %zu outputs: only groups that divide "
+                        "them have a form here",
                         l->codes->name, l->group, l->n_out);
     return WOQ_OK;
 }
@@ -326,12 +328,28 @@ static int load_values(float *to, const struct woq_linear *l, size_t part, size_
     return rc;
 }
 
+/* With axis 0 the weight, row after row, goes through all columns of the group matrix in turn. */
+static int load_g_idx(struct woq_frame *f, uint64_t n_rows, size_t n_groups, struct woq_error *err)
+{
+    void *data;
+    int32_t *g_idx;
+    const int rc = woq_frame_alloc(f, "g_idx", WOQ_I32, 1, &n_rows, &data, err);
+
+    if (rc)
+        return rc;
+    g_idx = data;
+    for (size_t r = 0; r < n_rows; r++)
+        g_idx[r] = (int32_t)(r % n_groups);
+    return WOQ_OK;
+}
+
 static int load(const struct woq_linear *l, struct woq_buf scratch[2], struct woq_frame *f,
                 struct woq_error *err)
 {
-    const size_t width = woq_coded_width(l);
-    const uint64_t groups[2] = { l->by_column ? 1 : l->n_out,
-                                 l->by_column ? l->n_in : l->n_in / width };
+    const size_t width = l->by_column ? l->group : woq_coded_width(l);
+    const size_t n_groups = (l->by_column ? l->n_out : l->n_in) / width;
+    const uint64_t groups[2] = { l->by_column ? n_groups : l->n_out,
+                                 l->by_column ? l->n_in : n_groups };
     struct woq_scheme s;
     struct woq_qarrays a;
     struct packing p;
@@ -340,8 +358,9 @@ static int load(const struct woq_linear *l, struct woq_buf scratch[2], struct wo
     int rc;
 
     (void)scratch;
-    if ((rc = woq_coded_begin(f, l, l->n_in / width, &a, err)) ||
+    if ((rc = woq_coded_begin(f, l, n_groups, &a, err)) ||
         (rc = woq_frame_alloc(f, "zero", WOQ_F32, 2, groups, &zero, err)) ||
+        (l->by_column && n_groups > 1 && (rc = load_g_idx(f, l->n_out, n_groups, err))) ||
         (rc = load_values(a.scale, l, SCALE, OF_SCALE, width, err)) ||
         (rc = load_values(zero, l, ZERO, OF_ZERO, width, err)))
         return rc;
@@ -351,7 +370,7 @@ static int load(const struct woq_linear *l, struct woq_buf scratch[2], struct wo
     s.bits = l->bits;
     s.sym = false;
     s.group_dim = l->by_column ? 0 : 1;
-    s.group_size = l->by_column ? -1 : (int64_t)width;
+    s.group_size = l->by_column && n_groups == 1 ? -1 : (int64_t)width;
     return woq_coded_meta(f, l, &s, err);
 }
 
@@ -370,6 +389,18 @@ const struct woq_linear_kind woq_hqq_kind = {
 /* clang-format on */
 
 /* --- writing --- */
+
+/* Whole groups of inputs, or of outputs as axis 0 has them. */
+static bool groups_fit(const struct woq_qview *q)
+{
+    if (q->group_dim == 1)
+        return q->n_cols % q->group_elems == 0;
+    for (size_t r = 0; r < q->n_rows; r++)
+        if ((q->g_idx ? (size_t)q->g_idx[r] : r / q->group_elems) != r % q->n_groups)
+            return false;
+    return q->n_rows % q->group_elems == 0;
+}
+
 static int check(const struct woq_qview *q, struct woq_error *err)
 {
     static const char hint[] = "quantize with --bits 8, 4, 3, 2 or 1 and a group size that divides "
@@ -377,10 +408,11 @@ static int check(const struct woq_qview *q, struct woq_error *err)
 
     if (q->lut)
         return woq_fail(err, WOQ_ETYPE, hint, "a codebook has no form in HQQ");
-    if (q->group_dim == 1 ? q->n_cols % q->group_elems != 0 : q->n_groups != 1)
+    if (!groups_fit(q))
         return woq_fail(err, WOQ_ETYPE, hint, "%zu %s in groups of %zu: HQQ wants whole groups%s",
                         q->group_dim ? q->n_cols : q->n_rows, q->group_dim ? "inputs" : "outputs",
-                        q->group_elems, q->group_dim ? "" : ", of all outputs");
+                        q->group_elems,
+                        q->group_dim ? "" : ", of the outputs that are equal modulo their number");
     return WOQ_OK;
 }
 
@@ -389,7 +421,7 @@ static int put_values(struct woq_coded_writer *w, const char *suffix, const stru
                       const float *from, struct woq_error *err)
 {
     const enum woq_dtype d = compute_dtype(w->compute_dtype);
-    const size_t n = q->group_dim ? q->n_rows * q->n_groups : q->n_cols;
+    const size_t n = q->n_groups * (q->group_dim ? q->n_rows : q->n_cols);
     const uint64_t shape[2] = { q->group_dim ? n : 1, q->group_dim ? 1 : n };
     float *x = woq_buf_need(&w->values, 2 * n * sizeof *x, err), *back = x ? x + n : NULL;
     void *out = woq_buf_need(&w->bytes, n * sizeof *x, err);
@@ -517,7 +549,8 @@ int woq_hqq_config(const struct woq_coded_writer *w, struct woq_json *c)
 
 uint64_t woq_hqq_bytes(const struct woq_scheme *s, uint64_t rows, uint64_t cols)
 {
-    const uint64_t groups = rows * woq_scheme_groups(s, (size_t)cols);
+    const uint64_t groups = s->group_dim ? rows * woq_scheme_groups(s, (size_t)cols)
+                                         : cols * woq_scheme_groups(s, (size_t)rows);
     const uint64_t codes = s->bits == 3 ? (rows * cols + 9) / 10 * 4
                                         : rows * cols * (uint64_t)(s->bits > 4 ? 8 : s->bits) / 8;
 

@@ -65,7 +65,7 @@ struct woq_linear {
     size_t group_rows; /* rows of a block */
     size_t nested_group;
     float nested_offset;
-    bool by_column;         /* groups are whole columns */
+    bool by_column;         /* groups run down the columns */
     char compute_dtype[16]; /* "float16" */
 };
 

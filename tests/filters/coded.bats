@@ -61,6 +61,58 @@ there_and_back() {
         done
     done
 }
+# columns BITS G_IDX: m.wts with linears in groups of 16 outputs, as HQQ has them with axis 0.
+columns() {
+    local name out in q groups idx ops=() n=0
+    while read -r name out in; do
+        n=$((n + 1)) groups="$((out / 16)),$in" idx=''
+        for ((r = 0; r < out; r++)); do idx+=,$(($2)); done
+        q="@QTEN{\"name\":\"model.layers.0.$name.weight\",\"block\":0,\"quant\":{\"bits\":$1,\"group_size\":16,\"group_dim\":0}}"
+        q+=";codes:u8[$out,$in]:rand=$n,$(((1 << $1) - 1));scale:f32[$groups]:rand=$n,1;zero:f32[$groups]:rand=9,1"
+        ops+=("$q;g_idx:i32:${idx#,}")
+    done <<'END'
+self_attn.q_proj 64 64
+self_attn.k_proj 32 64
+self_attn.v_proj 32 64
+self_attn.o_proj 64 64
+mlp.gate_proj 128 64
+mlp.up_proj 128 64
+mlp.down_proj 64 128
+END
+    woq-gen --modl base/config.json 'model.embed_tokens.weight:f32[70,64]:rand=1' BLKB:0 \
+        'model.layers.0.input_layernorm.weight{"block":0}:f32[64]:fill=1' "${ops[@]:0:4}" \
+        'model.layers.0.post_attention_layernorm.weight{"block":0}:f32[64]:fill=1' "${ops[@]:4}" BLKE:0 'model.norm.weight:f32[64]:fill=1'
+}
+@test "hqq: axis 0, groups smaller than a column" {
+    for b in 4 3 2; do
+        rm -rf first out out2
+        columns $b 'r % (out / 16)' >q.wts
+        woq-fsck -q q.wts
+        woq-pack -q -f hqq --dtype f32 -o first q.wts
+        tr -d ' \t\n' <first/config.json >c
+        grep -qF '"weight_quant_params":{"nbits":'$b',"channel_wise":true,"group_size":16' c
+        grep -qF '"axis":0' c
+        woq-extract first >r.wts
+        [ "$(woq-ls --json r.wts | grep -c '"group_dim":0')" = 7 ]
+        woq-diff -m '*proj*' --tol 0 <(woq-dequant q.wts) <(woq-dequant r.wts)
+        woq-pack -q -f hqq -o out r.wts
+        woq-extract out | woq-pack -q -f hqq -o out2
+        cmp out/model.safetensors out2/model.safetensors
+        cmp out/config.json out2/config.json
+    done
+    echo '[[3,5,7]]' >ids.json # the decoder takes rows of what is quantized
+    woq-eval -q --tokens ids.json --logits a.npy r.wts
+    woq-dequant r.wts | woq-eval -q --tokens ids.json --logits b.npy
+    cmp a.npy b.npy
+    for f in gptq:GPTQ awq:AWQ autoround:AutoRound inc:INC compressed-tensors:CT gguf:GGUF; do
+        run -1 --separate-stderr woq-pack -f ${f%:*} -o no r.wts
+        [[ $stderr == *"proj.weight': group_dim 0 has no form in ${f#*:}"* ]]
+    done
+    columns 4 'r / 16' >q.wts # runs of outputs are not what axis 0 is
+    run -1 --separate-stderr woq-pack -f hqq -o no q.wts
+    [[ $stderr == *"64 outputs in groups of 16: HQQ wants whole groups, of the outputs that are equal modulo their number"* ]]
+    [ ! -e no ]
+}
 @test "fp8: blocks, rows, tensors" {
     there_and_back fp8 0 --dtype fp8_e4m3 --group-size 32 --group-rows 48
     tr -d ' \t\n' <out/config.json >c

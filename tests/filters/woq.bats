@@ -25,6 +25,7 @@ quantized() { woq quantize m out --bits 4 --group-size 32 --asym --format gptq -
         '--dtype nvfp4 --format compressed-tensors' '--dtype mxfp8 --format compressed-tensors' \
         '--dtype fp8_e4m3 --format compressed-tensors' '--dtype nf4 --format bnb' '--bits 8 --group-size -1 --format bnb' \
         '--dtype fp4 --double-quant --double-quant-dtype dynamic --format bnb' '--bits 3 --asym --format hqq' \
+        '--asym --group-dim 0 --group-size -1 --format hqq' \
         '--dtype fp8_e4m3 --group-rows 16 --group-size 48 --format fp8' '--bits 8 --sym --format gguf' \
         '--dtype mxfp4 --format gguf --embed-type q8_0' '--format safetensors'; do
         # shellcheck disable=SC2086

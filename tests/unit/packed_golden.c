@@ -356,6 +356,8 @@ static void wrong_hqq(void **state)
         { "a.meta_scale.shape", NULL, -128, "says -128 x 1 in groups of 32" },
         { "a.meta_scale.shape", NULL, INT64_MAX, "says 9223372036854775807 x 1" },
         { "a.meta_zero.shape", NULL, 64, "says 64 x 1 in groups of 0, want 128 values" },
+        { "c.group_size", NULL, 48,
+          "'model.layers.0.c.W_q' has axis 0 with groups of 48, 32 outputs" },
         { "a.zero_q", "a.zero_q", 0, NULL },
     };
     static const char config[] =

@@ -18,6 +18,7 @@ Q, DOWN = P + "self_attn.q_proj", P + "mlp.down_proj"
 torch.manual_seed(7)
 WEIGHTS = {Q: torch.randn(32, 64) * 0.1, DOWN: torch.randn(32, 128) * 0.05}
 WEIGHTS[Q][3, :] *= 20
+TALL = {Q: torch.randn(192, 20) * 0.1, DOWN: torch.randn(128, 24) * 0.05}  # columns of several groups
 
 
 def put(name, tensors, want, quant, **more):
@@ -70,11 +71,11 @@ def bnb8():
         "llm_int8_enable_fp32_cpu_offload": False})
 
 
-def hqq(name, bits, axis, group):
+def hqq(name, bits, axis, group, weights=WEIGHTS):
     from hqq.core.quantize import BaseQuantizeConfig, HQQLinear, Quantizer
 
     tensors, want = {}, {}
-    for n, w in WEIGHTS.items():
+    for n, w in weights.items():
         linear = torch.nn.Linear(w.shape[1], w.shape[0], bias=False)
         linear.weight.data = w.half()
         h = HQQLinear(linear, BaseQuantizeConfig(nbits=bits, group_size=group, axis=axis), compute_dtype=torch.float16,
@@ -106,12 +107,30 @@ def encoded(state, prefix):
     return flat
 
 
+def nested_layer(w, bits, axis, group, scales, zeros, dtype):
+    """A layer that quantizes its scales and zero points by these settings, and its weight in float32."""
+    from hqq.core.quantize import HQQLinear, Quantizer
+
+    params = {"nbits": bits, "channel_wise": True, "group_size": group, "optimize": True, "round_zero": bits == 4,
+              "axis": axis, "view_as_float": False}
+    nested = [v and {"channel_wise": True, "optimize": False, **v} for v in (scales, zeros)]
+    h = HQQLinear(None, {"weight_quant_params": params, "scale_quant_params": nested[0], "zero_quant_params": nested[1],
+                         "offload_meta": False}, compute_dtype=dtype, device="cpu", initialize=False)
+    h.encoded_state_dict = False
+    h.quantize(w.to(dtype), **h.quant_config)
+    q = Quantizer.unpack[h.meta["packing"]](h.W_q)[:group if axis == 0 else w.numel() // group].float()
+    scale, zero = (Quantizer.dequantize(h.meta[f"{k}_q"], h.meta[f"meta_{k}"]) if h.meta[f"quant_{k}"] else h.meta[k]
+                   for k in ("scale", "zero"))
+    want = ((q - zero.float()) * scale.float()).reshape(w.shape)
+    full = h.dequantize().float()
+    assert (full - want).abs().max() <= 2.0 ** -7 * full.abs().max()  # in its dtype
+    return h, want
+
+
 def hqq_nested():
     """Scales and zero points that are quantized themselves: what BaseHQQModel.save_quantized puts into qmodel.pt, a dict
     of the state dicts of modules (../hqq; flat.pt: model.state_dict()), and the same as tensors (hqq-nested), which the
     package does not write. Layers quantize so by quantize() alone: HQQLinear leaves these settings out since 0.2."""
-    from hqq.core.quantize import HQQLinear, Quantizer
-
     # bits, axis, group of the weight; what its scales and its zero points are quantized by; the dtype
     cases = {"a": (4, 1, 16, {"nbits": 8, "group_size": 32}, {"nbits": 8, "channel_wise": False, "group_size": None},
                    torch.float16),  # as hqq's own defaults, but for the sizes
@@ -120,23 +139,12 @@ def hqq_nested():
              "d": (2, 1, 16, {"nbits": 3, "group_size": 32, "axis": 1}, {"nbits": 8, "group_size": 32}, torch.bfloat16),
              "e": (4, 1, 64, None, None, torch.float16)}
     modules, old, want = {"norm": {"weight": torch.nn.Parameter(torch.linspace(0.5, 1.5, 64).half())}}, {}, {}
-    for name, (bits, axis, group, scales, zeros, dtype) in cases.items():
-        n, params = P + name, {"nbits": bits, "channel_wise": True, "group_size": group, "optimize": True,
-                               "round_zero": bits == 4, "axis": axis, "view_as_float": False}
-        nested = [v and {"channel_wise": True, "optimize": False, **v} for v in (scales, zeros)]
-        h = HQQLinear(None, {"weight_quant_params": params, "scale_quant_params": nested[0], "zero_quant_params": nested[1],
-                             "offload_meta": False}, compute_dtype=dtype, device="cpu", initialize=False)
-        h.encoded_state_dict = False
-        h.quantize(WEIGHTS[Q].to(dtype), **h.quant_config)
+    for name, case in cases.items():
+        n = P + name
+        h, want[n + ".weight"] = nested_layer(WEIGHTS[Q], *case)
         modules[n] = dict(h.state_dict())
         if name in "ae":  # as releases before 0.2 had it
             old[n] = {"W_q": h.W_q, "meta": dict(h.meta), "bias": None}
-        q = Quantizer.unpack[h.meta["packing"]](h.W_q)[:group if axis == 0 else WEIGHTS[Q].numel() // group].float()
-        scale, zero = (Quantizer.dequantize(h.meta[f"{k}_q"], h.meta[f"meta_{k}"]) if h.meta[f"quant_{k}"] else h.meta[k]
-                       for k in ("scale", "zero"))
-        want[n + ".weight"] = ((q - zero.float()) * scale.float()).reshape(WEIGHTS[Q].shape)
-        full = h.dequantize().float()
-        assert (full - want[n + ".weight"]).abs().max() <= 2.0 ** -7 * full.abs().max()  # in its dtype
     put("hqq-nested", {k: v for n, s in modules.items() if n != "norm" for k, v in encoded(s, n).items()}, want,
         {"quant_method": "hqq"}, read_only=True)
     folder = os.path.join(HERE, "../hqq")
@@ -150,6 +158,23 @@ def hqq_nested():
         f.write(b'{"model_type":"golden","quantization_config":{"quant_method":"hqq"}}\0' +
                 safetensors.torch.save(encoded(modules[P + "a"], "a") | encoded(modules[P + "d"], "d")))
     torch.save({"a": old[P + "a"], "d": modules[P + "d"], "norm": modules["norm"]}, f"{seeds}/torch/hqq")
+
+
+def hqq_axis0_nested():
+    """Axis 0 as releases before 0.2 have it by default: zero points of 8 bits in one group, scales of 8 bits in groups
+    or plain; and the sizes that they have for 2 bits."""
+    zeros, scales = {"nbits": 8, "channel_wise": False, "group_size": None}, {"nbits": 8, "group_size": 60}
+    cases = {"a": (4, 0, 64, None, zeros, torch.float16), "b": (3, 0, 64, scales, zeros, torch.float16),
+             "c": (2, 0, 16, {"nbits": 8, "group_size": 16, "axis": 0}, {"nbits": 4, "group_size": 30, "axis": 1},
+                   torch.bfloat16)}
+    tensors, want = {}, {}
+    for name, case in cases.items():
+        h, want[P + name + ".weight"] = nested_layer(TALL[Q], *case)
+        tensors |= encoded(dict(h.state_dict()), P + name)
+    put("hqq-axis0-nested", tensors, want, {"quant_method": "hqq"}, read_only=True)
+    with open(os.path.join(HERE, "../../fuzz/corpus/packed/hqq-axis0-nested"), "wb") as f:
+        f.write(b'{"model_type":"golden","quantization_config":{"quant_method":"hqq"}}\0' +
+                safetensors.torch.save({k[len(P):]: v for k, v in tensors.items() if k.startswith(P + "c.")}))
 
 
 def fp8(name, block):
@@ -177,5 +202,8 @@ if __name__ == "__main__":
     hqq("hqq-2", 2, 1, 16)
     hqq("hqq-8-axis0", 8, 0, 32)
     hqq_nested()
+    for bits, group in ((4, 64), (3, 16), (3, 64), (2, 16)):
+        hqq(f"hqq-{bits}-axis0-{group}", bits, 0, group, TALL)
+    hqq_axis0_nested()
     fp8("fp8-block", (20, 48))
     fp8("fp8-tensor", None)

@@ -1,4 +1,5 @@
-"""A model that the package hqq quantizes and saves itself, scales and zero points quantized too.
+"""A model that the package hqq quantizes and saves itself, scales and zero points quantized too, every second linear
+with axis 0 and groups smaller than a column.
 
 Usage: hqq_saved.py --save FOLDER
        hqq_saved.py CHECKPOINT IDS.json LOGITS.npy
@@ -41,10 +42,11 @@ def quantized():
     floats = {n: m.weight.detach().clone() for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     AutoHQQHFModel.quantize_model(model, quant_config=BaseQuantizeConfig(nbits=4, group_size=32, axis=1),
                                   compute_dtype=torch.float32, device="cpu")
-    for name, layer in linears(model).items():  # initialize() leaves scale_quant_params out since 0.2
-        del layer.W_q
-        layer.W_q, layer.quant_config = None, dict(NESTED)
-        layer.quantize(floats[name], **NESTED)
+    for i, (name, layer) in enumerate(linears(model).items()):
+        how = NESTED | {"weight_quant_params": WEIGHT | {"axis": i % 2}}
+        del layer.W_q  # initialize() leaves scale_quant_params out since 0.2
+        layer.W_q, layer.quant_config = None, dict(how)
+        layer.quantize(floats[name], **how)
     return model
 
 

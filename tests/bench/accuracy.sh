@@ -35,13 +35,13 @@ way() { # NAME COMMAND...: one row
     [ "$name" != rtn ] || rtn=$p
     awk -v b="$bits" -v n="$name" -v p="$p" -v f="$float" -v r="${rtn:-0}" -v s="$seconds" 'BEGIN {
         closed = r > f ? sprintf("%.1f %%", 100 * (r - p) / (r - f)) : "-"
-        printf "%-5s %-28s %12.4f %14s %8d s\n", b, n, p, closed, s }'
+        printf "%-5s %-31s %12.4f %14s %8d s\n", b, n, p, closed, s }'
 }
 
 woq-extract -q "$model" >"$dir/float.wts"
 float=$(ppl "$dir/float.wts")
-printf '%-5s %-28s %12s %14s %10s\n' bits way perplexity 'of the gap' time
-printf '%-5s %-28s %12.4f\n' - float "$float"
+printf '%-5s %-31s %12s %14s %10s\n' bits way perplexity 'of the gap' time
+printf '%-5s %-31s %12.4f\n' - float "$float"
 woq-calib -q --text "$calib" --samples "$samples" --seqlen 512 --emit stat "$dir/float.wts" >"$dir/stat.wts"
 for bits in $WOQ_BENCH_ACCURACY; do
     rtn=
@@ -51,4 +51,5 @@ for bits in $WOQ_BENCH_ACCURACY; do
     way 'gptq, refit' loop '' '--refit 2'
     way 'gptq, targets both' loop '--targets both' ''
     way 'gptq, targets both, refit' loop '--targets both' '--refit 2'
+    way 'gptq, targets both, float zero' loop '--targets both' '--float-zero'
 done

@@ -212,9 +212,11 @@ void woq_gguf_get_experts(struct woq_gguf_reader *r, struct woq_json *config)
 {
     const uint64_t used = woq_gguf_size(r, "expert_used_count", 0);
 
-    if (!woq_gguf_find(r, "expert_feed_forward_length"))
-        woq_json_set_num(config, "moe_intermediate_size",
-                         (double)(woq_gguf_size(r, "feed_forward_length", 0) / used));
+    if (!woq_gguf_find(r, "expert_feed_forward_length")) {
+        const uint64_t each = woq_gguf_size(r, "feed_forward_length", 0) / used;
+
+        woq_json_set_num(config, "moe_intermediate_size", (double)each);
+    }
     if (!strcmp(r->name, "qwen2moe") && !woq_gguf_find(r, "expert_shared_feed_forward_length"))
         woq_json_set_num(config, "shared_expert_intermediate_size",
                          (double)woq_gguf_size(r, "feed_forward_length", 0));

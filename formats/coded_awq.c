@@ -92,7 +92,8 @@ static void unpack_half(uint8_t *to, const uint8_t *from)
 {
     for (unsigned j = 0; j < 4; j++)
         for (unsigned place = 0; place < 8; place++)
-            to[place % 4 * 8 + j * 2 + place / 4] = from[j * 4 + place / 2] >> place % 2 * 4 & 15U;
+            to[place % 4 * 8 + j * 2 + place / 4] =
+                (uint8_t)(from[j * 4 + place / 2] >> place % 2 * 4 & 15);
 }
 
 static void unpack_line(void *ctx, size_t item, int thread)

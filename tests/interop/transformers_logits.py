@@ -27,6 +27,17 @@ def load(path):
     return AutoModelForCausalLM.from_pretrained(folder or ".", gguf_file=name, dtype=torch.float32)
 
 
+def in_floats(model):
+    """bitsandbytes multiplies by floats of f32: in bf16 it would, on a CPU that can, but for training;
+    by inputs of 8 bits, but for those above a threshold."""
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":
+            module.train()
+        if type(module).__name__ == "Linear8bitLt":
+            module.state.threshold = 1e-30
+    return model
+
+
 def loader(path):
     """The package that decodes the checkpoint for transformers, if there is one."""
     if path.endswith(".gguf"):
@@ -41,7 +52,7 @@ def main(path, ids_path, logits_path):
     with open(ids_path, encoding="utf-8") as f:
         ids = torch.tensor([json.load(f)])
     with torch.no_grad():
-        theirs = load(path).eval()(ids).logits[0].float().numpy()
+        theirs = in_floats(load(path).eval())(ids).logits[0].float().numpy()
     ours = np.load(logits_path)
     assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
     diff = np.linalg.norm(ours.astype(np.float64) - theirs)

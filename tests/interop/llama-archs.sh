@@ -7,27 +7,19 @@
 # Runs only if told where llama.cpp is:
 #   WOQ_LLAMA=FOLDER   its source tree, built into build/ with shared libraries
 set -eu -o pipefail
-llama=$(realpath "${WOQ_LLAMA:?the source tree of llama.cpp}")
-archs=$(cd "$(dirname "$0")/../golden/archs" && pwd)
-here=$(cd "$(dirname "$0")" && pwd)
-dir=$(mktemp -d "${TMPDIR:-/var/tmp}/woq-interop.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# shellcheck source=tests/interop/llama.sh
+. "$(dirname "$0")/llama.sh"
 failed=0
 
-cc -O1 -I"$llama/include" -I"$llama/ggml/include" "$here/llama_logits.c" -o llama_logits -L"$llama/build/bin" \
-    -Wl,-rpath,"$llama/build/bin" -lllama -lggml -lggml-base -lm
-echo '[5,15,39,77,129,64,13,107,84,75,80,99,1]' >ids.json
 grep '^#' "$archs/gguf.rows" >rows
 while read -r name allowed sum edit; do
-    [ "$edit" = - ] && script='' || script=$edit
-    sed -E "$script" "$archs/$name/config.json" >config.json
+    config "$name" "$edit"
     woq-gen --no-history --config config.json >m.wts
     woq-pack -q --force --format gguf --type f32 --out m.gguf m.wts
     woq-eval -q --tokens ids.json --logits ours.npy m.wts >/dev/null
     read -r rms most <<<"$(./llama_logits m.gguf ids.json ours.npy || echo nan nan)"
     printf '%-20s %-9s %-9s %-6s %s\n' "$name" "$rms" "$most" "$allowed" "$edit"
-    awk -v d="$most" -v most="$allowed" 'BEGIN { exit !(d ~ /^[0-9]/ && d + 0 <= most + 0) }' || { failed=1; echo "  above what is allowed"; }
+    within "$most" "$allowed" || { failed=1; echo "  above what is allowed"; }
     now=$(cksum <m.gguf | cut -d ' ' -f 1)
     [ "$sum" = "$now" ] || [ "${1:-}" = --regen ] || { failed=1; echo "  its check sum is $now, not $sum"; }
     echo "$name $allowed $now $edit" >>rows

@@ -6,24 +6,16 @@
 # Runs only if told where llama.cpp is:
 #   WOQ_LLAMA=FOLDER   its source tree, built into build/ with shared libraries
 set -eu -o pipefail
-llama=$(realpath "${WOQ_LLAMA:?the source tree of llama.cpp}")
-archs=$(cd "$(dirname "$0")/../golden/archs" && pwd)
-here=$(cd "$(dirname "$0")" && pwd)
-dir=$(mktemp -d "${TMPDIR:-/var/tmp}/woq-interop.XXXXXX")
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# shellcheck source=tests/interop/llama.sh
+. "$(dirname "$0")/llama.sh"
 export GGML_NO_BACKTRACE=1 LC_ALL=C
 # Its context of 256 is above the positions of the model: long factors there, short ones here. Borders of yarn
 # that gpt-oss does not round, and llama.cpp does.
 known=' phi3.rope.scaling.original_context_length gpt-oss.rope.scaling.original_context_length '
 failed=0 tried=0
 
-cc -O1 -I"$llama/include" -I"$llama/ggml/include" "$here/llama_logits.c" -o llama_logits -L"$llama/build/bin" \
-    -Wl,-rpath,"$llama/build/bin" -lllama -lggml -lggml-base -lm
-echo '[5,15,39,77,129,64,13,107,84,75,80,99,1]' >ids.json
 while read -r name allowed _ edit; do
-    [ "$edit" = - ] && script='' || script=$edit
-    sed -E "$script" "$archs/$name/config.json" >config.json
+    config "$name" "$edit"
     woq-gen --config config.json | woq-pack -q --force --format gguf --type f32 --out m.gguf
     arch=$(grep -aoE '[a-z0-9-]+\.context_length' m.gguf | cut -d . -f 1)
     grep -aoE "$arch\.[a-z0-9_.]+" m.gguf | sort -u >keys
@@ -35,7 +27,7 @@ while read -r name allowed _ edit; do
         woq-eval -q --tokens ids.json --logits ours.npy x.wts >/dev/null
         read -r _ most <<<"$(./llama_logits x.gguf ids.json ours.npy 2>/dev/null || echo none none)"
         if [ "$most" = none ] || [[ $known = *" $key "* ]]; then continue; fi
-        awk -v d="$most" -v most="$allowed" 'BEGIN { exit !(d ~ /^[0-9]/ && d + 0 <= most + 0) }' ||
+        within "$most" "$allowed" ||
             { failed=1; echo "$name without $key: logits differ by $most"; }
     done <keys
 done < <(grep -v '^#' "$archs/gguf.rows")

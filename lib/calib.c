@@ -36,18 +36,7 @@ int woq_calib_open(struct woq_calib **out, const struct woq_calib_opts *o, struc
 
 static int hold(struct woq_calib *c, struct woq_frame *f)
 {
-    if (c->n_held == c->cap_held) {
-        const size_t cap = c->cap_held ? 2 * c->cap_held : 16;
-        struct woq_frame *grown = realloc(c->held, cap * sizeof *grown);
-
-        if (!grown)
-            return woq_fail_nomem(c->err, cap * sizeof *grown);
-        memset(grown + c->cap_held, 0, (cap - c->cap_held) * sizeof *grown);
-        c->held = grown;
-        c->cap_held = cap;
-    }
-    woq_frame_move(&c->held[c->n_held++], f);
-    return WOQ_OK;
+    return woq_frames_push(&c->held, &c->n_held, &c->cap_held, f, c->err);
 }
 
 /* Blocks follow one another, from the first or from the one that --acts-from is for. */

@@ -57,18 +57,7 @@ static int keep(struct woq_coproc *p, struct woq_frame *f)
     }
     if (woq_frame_is(f, "acts"))
         return WOQ_OK;
-    if (p->n == p->cap) {
-        const size_t cap = p->cap ? 2 * p->cap : 8;
-        struct woq_frame *grown = realloc(p->frames, cap * sizeof *grown);
-
-        if (!grown)
-            return woq_fail_nomem(&p->err, cap * sizeof *grown);
-        memset(grown + p->cap, 0, (cap - p->cap) * sizeof *grown);
-        p->frames = grown;
-        p->cap = cap;
-    }
-    woq_frame_move(&p->frames[p->n++], f);
-    return WOQ_OK;
+    return woq_frames_push(&p->frames, &p->n, &p->cap, f, &p->err);
 }
 
 static time_t seconds(void)

@@ -139,18 +139,7 @@ static int take(struct woq_lane *l, struct woq_frame *f, struct woq_error *err)
 {
     struct generator *g = l->ctx;
 
-    if (g->n_frames == g->cap_frames) {
-        const size_t cap = g->cap_frames ? 2 * g->cap_frames : 256;
-        struct woq_frame *frames = realloc(g->frames, cap * sizeof *frames);
-
-        if (!frames)
-            return woq_fail_nomem(err, cap * sizeof *frames);
-        memset(frames + g->cap_frames, 0, (cap - g->cap_frames) * sizeof *frames);
-        g->frames = frames;
-        g->cap_frames = cap;
-    }
-    woq_frame_move(&g->frames[g->n_frames++], f);
-    return WOQ_OK;
+    return woq_frames_push(&g->frames, &g->n_frames, &g->cap_frames, f, err);
 }
 
 static int keep(struct woq_lane *l, struct woq_error *err)

@@ -35,6 +35,23 @@ void woq_frame_move(struct woq_frame *dst, struct woq_frame *src)
     memset(src, 0, sizeof *src);
 }
 
+int woq_frames_push(struct woq_frame **list, size_t *n, size_t *cap, struct woq_frame *f,
+                    struct woq_error *err)
+{
+    if (*n == *cap) {
+        const size_t room = *cap ? 2 * *cap : 16;
+        struct woq_frame *grown = realloc(*list, room * sizeof *grown);
+
+        if (!grown)
+            return woq_fail_nomem(err, room * sizeof *grown);
+        memset(grown + *cap, 0, (room - *cap) * sizeof *grown);
+        *list = grown;
+        *cap = room;
+    }
+    woq_frame_move(&(*list)[(*n)++], f);
+    return WOQ_OK;
+}
+
 bool woq_frame_is(const struct woq_frame *f, const char *type)
 {
     return strcmp(f->type, type) == 0;

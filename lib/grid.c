@@ -75,19 +75,24 @@ void woq_grid_init(struct woq_grid *g, const struct woq_scheme *s, const float *
         g->scale_div = tensor_div(absmax(w, n), g->top);
 }
 
-static void round_to_f16(float *scale, size_t n)
+static void round_to_f16(float *x, size_t n)
 {
     const struct woq_kernels *k = woq_kernels();
     uint16_t half[CHUNK];
 
     for (size_t at = 0; at < n; at += CHUNK) {
         const size_t m = n - at < CHUNK ? n - at : CHUNK;
-        for (size_t i = 0; i < m; i++) /* a scale may not become 0: the smallest f16 instead */
-            if (fabsf(scale[at + i]) < 0x1p-24f)
-                scale[at + i] = scale[at + i] < 0.0f ? -0x1p-24f : 0x1p-24f;
-        k->f32_to_f16(half, scale + at, m);
-        k->f16_to_f32(scale + at, half, m);
+        k->f32_to_f16(half, x + at, m);
+        k->f16_to_f32(x + at, half, m);
     }
+}
+
+static void scales_to_f16(float *scale, size_t n)
+{
+    for (size_t i = 0; i < n; i++) /* a scale may not become 0: the smallest f16 instead */
+        if (fabsf(scale[i]) < 0x1p-24f)
+            scale[i] = scale[i] < 0.0f ? -0x1p-24f : 0x1p-24f;
+    round_to_f16(scale, n);
 }
 
 void woq_grid_round(const struct woq_grid *g, float *scale, size_t n)
@@ -101,21 +106,15 @@ void woq_grid_round(const struct woq_grid *g, float *scale, size_t n)
         for (size_t i = 0; i < n; i++)
             scale[i] = e4m3[woq_e4m3_code(scale[i] * g->scale_div)] / g->scale_div;
     else if (g->f16)
-        round_to_f16(scale, n);
+        scales_to_f16(scale, n);
 }
 
 void woq_grid_round_zero(const struct woq_grid *g, float *zero, size_t n)
 {
-    const struct woq_kernels *k = woq_kernels();
-    uint16_t half[CHUNK];
-
     for (size_t i = 0; i < n && !g->s->float_zero; i++)
         zero[i] = round_even(zero[i]);
-    for (size_t at = 0; at < n && g->s->float_zero && g->f16; at += CHUNK) {
-        const size_t m = n - at < CHUNK ? n - at : CHUNK;
-        k->f32_to_f16(half, zero + at, m);
-        k->f16_to_f32(zero + at, half, m);
-    }
+    if (g->s->float_zero && g->f16)
+        round_to_f16(zero, n);
 }
 
 static void sym_scales(float *scale, const float *min, const float *max, size_t n, float quantile,

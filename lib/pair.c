@@ -48,24 +48,14 @@ static int push(struct woq_pair_side *s, struct woq_frame *f, struct woq_error *
     if (find(s, woq_frame_name(f)) < s->n)
         return woq_fail(err, WOQ_EDATA, NULL, "%s: tensor '%s' comes twice", woq_reader_name(s->in),
                         woq_frame_name(f));
-    if (s->n == s->cap) {
-        const size_t cap = s->cap ? 2 * s->cap : 16;
-        struct woq_frame *grown = realloc(s->waiting, cap * sizeof *grown);
-        if (!grown)
-            return woq_fail_nomem(err, cap * sizeof *grown);
-        s->waiting = grown;
-        s->cap = cap;
-    }
-    memset(&s->waiting[s->n], 0, sizeof *s->waiting);
-    woq_frame_move(&s->waiting[s->n++], f);
-    return WOQ_OK;
+    return woq_frames_push(&s->waiting, &s->n, &s->cap, f, err);
 }
 
 static void pop(struct woq_frame *dst, struct woq_pair_side *s, size_t i)
 {
     woq_frame_move(dst, &s->waiting[i]);
     memmove(&s->waiting[i], &s->waiting[i + 1], (s->n - i - 1) * sizeof *s->waiting);
-    s->n--;
+    memset(&s->waiting[--s->n], 0, sizeof *s->waiting);
 }
 
 /* The next tensor of one side: into the result if its partner waits, else it waits itself. */

@@ -107,17 +107,7 @@ int woq_side_hold(struct woq_side *s, struct woq_frame *f, struct woq_error *err
 
     if (rc)
         return rc;
-    if (s->n_held == s->cap_held) {
-        const size_t cap = s->cap_held ? 2 * s->cap_held : 4;
-        struct woq_frame *grown = realloc(s->held, cap * sizeof *grown);
-        if (!grown)
-            return woq_fail_nomem(err, cap * sizeof *grown);
-        memset(grown + s->cap_held, 0, (cap - s->cap_held) * sizeof *grown);
-        s->held = grown;
-        s->cap_held = cap;
-    }
-    woq_frame_move(&s->held[s->n_held++], f);
-    return WOQ_OK;
+    return woq_frames_push(&s->held, &s->n_held, &s->cap_held, f, err);
 }
 
 static bool belongs(const struct woq_importance *imp, const struct woq_frame *weight)

@@ -50,6 +50,10 @@ void woq_frame_release(struct woq_frame *f); /* frees everything, accepts a zero
 /* dst (zeroed or initialised) takes everything src has; src becomes empty and the reader allocates
  * anew. What lies in a mapped file stays valid until the reader is closed. */
 void woq_frame_move(struct woq_frame *dst, struct woq_frame *src);
+/* Moves f to the end of a list of *n frames with room for *cap, NULL and 0, 0 at first; what lies
+ * behind the *n frames is zeroed or released. The caller releases the frames and frees the list. */
+int woq_frames_push(struct woq_frame **list, size_t *n, size_t *cap, struct woq_frame *f,
+                    struct woq_error *err);
 
 bool woq_frame_is(const struct woq_frame *f, const char *type);
 bool woq_frame_is_tensor(const struct woq_frame *f);   /* TENS */
